@@ -1,0 +1,36 @@
+#![doc = include_str!("../README.md")]
+
+mod body;
+pub mod http;
+mod id;
+pub mod job;
+pub mod message;
+mod name;
+mod record;
+mod time;
+
+pub use body::{BlobRef, Body, INLINE_LIMIT, Part};
+pub use id::{BlobId, InvalidId, JobId, LeaseId, WorkerId};
+pub use job::{Job, State};
+pub use name::{InvalidName, MAX_NAME, QueueName, Tenant, TypeName};
+pub use record::{BandKey, Class, LeaderRecord, QueueRecord, TypeDefaults, TypeRecord, WorkerRecord};
+pub use time::{Clock, InvalidTimestamp, Timestamp};
+
+/// Serialises a type by its `Display` and `FromStr`.
+macro_rules! serde_as_text {
+    ($name:ident) => {
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = <std::borrow::Cow<'de, str> as serde::Deserialize>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+pub(crate) use serde_as_text;

@@ -1,0 +1,54 @@
+//! Every version of every message, pinned by a file: what an older build wrote must stay readable, and what
+//! this build writes must not change unnoticed.
+
+use gristmill_common::{
+    JobId, State,
+    job::Priority,
+    message::{DISPATCH_VERSION, Dispatch, JOB_EVENT_VERSION, JobEvent, MessageError, decode},
+};
+
+fn job_id() -> JobId {
+    "job_01jd8zq3w4e5r6t7y8v9p0a1s2".parse().expect("an id")
+}
+
+#[test]
+fn dispatch_v1_is_pinned() {
+    let dispatch = Dispatch {
+        v: 1,
+        tenant: "default".parse().expect("a name"),
+        job_id: job_id(),
+        job_type: "word_count".parse().expect("a name"),
+        claims: 2,
+        priority: Priority::High,
+        trace: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into()),
+    };
+    let golden = include_str!("golden/dispatch-v1.json").trim();
+    assert_eq!(serde_json::to_string(&dispatch).expect("json"), golden);
+    assert_eq!(decode::<Dispatch>(golden.as_bytes(), DISPATCH_VERSION).expect("readable"), dispatch);
+    assert_eq!(DISPATCH_VERSION, 1, "a new version needs a golden file of its own");
+}
+
+#[test]
+fn a_dispatch_without_a_trace_is_readable() {
+    let golden = include_bytes!("golden/dispatch-v1-no-trace.json");
+    assert_eq!(decode::<Dispatch>(golden, DISPATCH_VERSION).expect("readable").trace, None);
+}
+
+#[test]
+fn job_event_v1_is_pinned() {
+    let event = JobEvent { v: 1, tenant: "default".parse().expect("a name"), job_id: job_id(), state: State::Succeeded };
+    let golden = include_str!("golden/job-event-v1.json").trim();
+    assert_eq!(serde_json::to_string(&event).expect("json"), golden);
+    assert_eq!(decode::<JobEvent>(golden.as_bytes(), JOB_EVENT_VERSION).expect("readable"), event);
+    assert_eq!(JOB_EVENT_VERSION, 1, "a new version needs a golden file of its own");
+}
+
+#[test]
+fn a_message_from_the_future_is_told_from_a_broken_one() {
+    let future = decode::<Dispatch>(br#"{"v": 2, "something": "new"}"#, DISPATCH_VERSION);
+    assert!(matches!(future, Err(MessageError::FromTheFuture { found: 2, known: 1 })), "{future:?}");
+    for broken in ["", "[]", r#"{"v":1}"#, r#"{"v":"1"}"#, "\u{0}"] {
+        let read = decode::<Dispatch>(broken.as_bytes(), DISPATCH_VERSION);
+        assert!(matches!(read, Err(MessageError::Malformed(_))), "{broken}: {read:?}");
+    }
+}

@@ -1,0 +1,12 @@
+#![doc = include_str!("../README.md")]
+
+mod builtin;
+mod context;
+mod handler;
+mod registry;
+
+pub use builtin::{Fail, Sleep, WordCount, built_in, test_types};
+pub use context::{Context, JobInfo, Report, Reports, TextStream};
+pub use gristmill_common::{Class, TypeDefaults, job::Backoff};
+pub use handler::{HandlerError, JobHandler};
+pub use registry::{Handler, Registry, RegistryError};

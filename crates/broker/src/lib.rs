@@ -13,7 +13,7 @@ use gristmill_common::{
     message::{Dispatch, JobEvent},
 };
 
-pub use open::open;
+pub use open::{Opened, Reach, open};
 
 /// A broker could not do what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -317,7 +317,7 @@ pub struct Items<T> {
 pub struct StatsView {
     /// Jobs in each state.
     pub counts: Counts,
-    /// Jobs that ended in the last 60 seconds, per second.
+    /// Jobs that ended in the last 10 seconds, per second.
     pub finished_per_second: f64,
     /// From accepted (or due) to started, over the last jobs that succeeded.
     pub waiting_ms: Option<Quantiles>,

@@ -3,7 +3,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use futures::stream::BoxStream;
+use futures::{
+    StreamExt as _,
+    stream::{self, BoxStream},
+};
 use gristmill_common::{
     Clock, JobId, Tenant, Timestamp,
     job::{MAX_ERROR_BYTES, Progress},
@@ -14,6 +17,14 @@ use crate::HandlerError;
 
 /// The text of a job, chunk by chunk. A chunk may end within a character.
 pub type TextStream = BoxStream<'static, Result<Bytes, HandlerError>>;
+
+/// The text that was sent as the request's body.
+pub struct Text {
+    /// How long it is, in bytes.
+    pub bytes: u64,
+    /// The text itself.
+    pub chunks: TextStream,
+}
 
 /// How many log lines may wait to be stored; further ones are dropped, and a line says so.
 const MOST_WAITING_LINES: usize = 256;
@@ -38,7 +49,7 @@ pub struct Context {
     clock: Clock,
     cancelled: CancellationToken,
     threads: usize,
-    text: Arc<Mutex<Option<TextStream>>>,
+    text: Arc<Mutex<Option<Text>>>,
     report: Arc<Mutex<Report>>,
 }
 
@@ -55,6 +66,13 @@ pub struct Report {
 #[derive(Clone)]
 pub struct Reports(Arc<Mutex<Report>>);
 
+impl From<String> for Text {
+    fn from(text: String) -> Self {
+        let bytes = text.len() as u64;
+        Self { bytes, chunks: stream::iter([Ok(Bytes::from(text))]).boxed() }
+    }
+}
+
 impl Context {
     /// A context for one attempt, and where to fetch what is said in it. `cancelled` tells the handler to stop;
     /// `threads` is how many processors it may use.
@@ -64,7 +82,7 @@ impl Context {
         clock: Clock,
         cancelled: CancellationToken,
         threads: usize,
-        text: Option<TextStream>,
+        text: Option<Text>,
     ) -> (Self, Reports) {
         let report = Arc::new(Mutex::new(Report::default()));
         let reports = Reports(report.clone());
@@ -134,7 +152,7 @@ impl Context {
 
     /// The text that was sent as the request's body, if it was; only the first call gets it.
     #[must_use]
-    pub fn text(&self) -> Option<TextStream> {
+    pub fn text(&self) -> Option<Text> {
         locked(&self.text).take()
     }
 }

@@ -6,7 +6,7 @@ mod handler;
 mod registry;
 
 pub use builtin::{Fail, Sleep, WordCount, built_in, test_types};
-pub use context::{Context, JobInfo, Report, Reports, TextStream};
+pub use context::{Context, JobInfo, Report, Reports, Text, TextStream};
 pub use gristmill_common::{Class, TypeDefaults, job::Backoff};
 pub use handler::{HandlerError, JobHandler};
 pub use registry::{Handler, Registry, RegistryError};

@@ -54,11 +54,10 @@ impl Registry {
         let run = Arc::new(move |payload: Bytes, context: Context| -> Running {
             let handler = handler.clone();
             Box::pin(async move {
-                let input = serde_json::from_slice(&payload)
-                    .map_err(|error| HandlerError::fatal("invalid_payload", error))?;
+                let input =
+                    serde_json::from_slice(&payload).map_err(|error| HandlerError::fatal("invalid_payload", error))?;
                 let output = handler.run(input, context).await?;
-                let json = serde_json::to_vec(&output)
-                    .map_err(|error| HandlerError::fatal("invalid_result", error))?;
+                let json = serde_json::to_vec(&output).map_err(|error| HandlerError::fatal("invalid_result", error))?;
                 Ok(json.into())
             })
         });
@@ -124,7 +123,10 @@ mod tests {
     #[test]
     fn a_name_is_checked_and_taken_once() {
         assert_eq!(Registry::default().with(BadlyNamed).err(), Some(RegistryError::BadName("Bad Name")));
-        let twice = Registry::default().with(Sleep).and_then(|registry| registry.with(Fail)).and_then(|registry| registry.with(Sleep));
+        let twice = Registry::default()
+            .with(Sleep)
+            .and_then(|registry| registry.with(Fail))
+            .and_then(|registry| registry.with(Sleep));
         assert!(matches!(twice.err(), Some(RegistryError::Twice(name)) if name.as_str() == "sleep"));
     }
 }

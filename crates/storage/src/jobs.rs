@@ -266,7 +266,7 @@ pub struct Page {
 pub struct DueScan {
     /// In which state.
     pub state: State,
-    /// For queued jobs: in which lane.
+    /// For queued jobs: in which lane. A queued job is found in its lane only, every other job in none.
     pub lane: Option<Lane>,
     /// Whose clock stands at this time or earlier.
     pub until: Timestamp,

@@ -15,7 +15,7 @@ pub use jobs::{
     Claim, Claimed, DueScan, Found, Inserted, JobFilter, JobStore, ListQuery, Order, Page, Position, QueueCounts,
     Removal, Renewal, Whom,
 };
-pub use open::{Opened, open};
+pub use open::{Opened, Ownership, open};
 pub use records::{Kind, RecordStore};
 
 /// Everything a backend offers.

@@ -1,1 +1,29 @@
-//!
+#![doc = include_str!("../README.md")]
+
+mod server;
+
+use std::{future::Future, time::Duration};
+
+pub use server::{Server, ServerBuilder};
+
+/// How long a test waits for what must come: long enough for a busy machine.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Asks again and again until there is an answer.
+///
+/// # Panics
+/// There is none within [`DEADLINE`].
+pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl FnMut() -> F) -> T {
+    let asked = async {
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    match tokio::time::timeout(DEADLINE, asked).await {
+        Ok(answer) => answer,
+        Err(_) => panic!("{what}: not within {DEADLINE:?}"),
+    }
+}

@@ -75,6 +75,11 @@ impl Job {
         self.wait_in_queue(Event::Postpone, now + doubled(POSTPONE, self.rings))
     }
 
+    /// A worker had its dispatch in hand for too long without a free slot: ring again, for others.
+    pub fn hand_back(&self, now: Timestamp) -> Decision {
+        self.wait_in_queue(Event::Postpone, now)
+    }
+
     /// A worker takes it until the lease ends at `until`, and the attempt is charged.
     pub fn claim(&self, lease: LeaseId, worker: WorkerId, now: Timestamp, until: Timestamp) -> Decision {
         let guard = Guard { claims: Some(self.claims), ..Guard::state(self.state) };
@@ -149,8 +154,8 @@ impl Job {
         let guard =
             Guard { wake_at: Some(self.wake_at), cancel_requested: Some(self.cancel_requested), ..self.held() };
         if self.cancel_requested {
-            let change = self.stop(now, limits)?;
-            return Ok(Change { guard, ..change });
+            let sets = [Set::WakeAt(now + limits.retention), Set::Lease(None), Set::FinishedAt(Some(now))];
+            return self.change(Event::Stop, guard, sets, Some(HistoryEntry::new(now, What::Cancelled)));
         }
         if self.rescues >= limits.max_rescues {
             let error = self.error_of(&Failure {
@@ -160,21 +165,23 @@ impl Job {
                 min_delay: Duration::ZERO,
             });
             let entry = failed_entry(now, What::Failed, &error);
-            let mut sets = self.settled(now + limits.failed_retention);
-            sets.extend([
+            let sets = [
+                Set::WakeAt(now + limits.failed_retention),
+                Set::Lease(None),
                 Set::Rescues(self.rescues + 1),
                 Set::FinishedAt(Some(now)),
                 Set::FailedAt(Some(now)),
                 Set::Error(Some(error)),
-            ]);
+            ];
             return self.change(Event::Fail, guard, sets, Some(entry));
         }
-        let mut sets = self.settled(now);
-        sets.extend([
+        let sets = [
+            Set::WakeAt(now),
+            Set::Lease(None),
             Set::Attempt(self.attempt.saturating_sub(1)),
             Set::Rescues(self.rescues + 1),
             Set::Rings(0),
-        ]);
+        ];
         self.change(Event::Rescue, guard, sets, Some(HistoryEntry::new(now, What::Rescued)))
     }
 
@@ -240,7 +247,8 @@ impl Job {
         Guard { lease: self.lease, ..Guard::state(self.state) }
     }
 
-    /// What every end of a run sets.
+    /// What every end of a run sets. A rescue does not: `settled_by` is the worker's proof that its own write
+    /// was the one.
     fn settled(&self, wake_at: Timestamp) -> Vec<Set> {
         vec![Set::WakeAt(wake_at), Set::Lease(None), Set::SettledBy(self.lease)]
     }

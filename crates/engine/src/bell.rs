@@ -1,0 +1,183 @@
+//! The bell: publishes dispatches for jobs that may run at once, and marks those that nobody has answered, so
+//! that they are rung again later and not before.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use gristmill_broker::Published;
+use gristmill_common::{
+    QueueName, State,
+    job::{Job, JobKey},
+    message::Dispatch,
+};
+use tokio::sync::mpsc;
+
+use crate::Engine;
+
+/// How many dispatches may wait to be published; what is over is left to the scheduler.
+const MOST_WAITING: usize = 10_000;
+/// How many dispatches go out together.
+const BATCH: usize = 512;
+/// How many unanswered rings are remembered; what is over is rung again a little early.
+const MOST_REMEMBERED: usize = 100_000;
+/// A job that is still queued so long after its ring is marked.
+const ANSWER_TIME: Duration = Duration::from_secs(1);
+/// How often the unanswered are looked at.
+const MARK_EVERY: Duration = Duration::from_millis(250);
+/// How many are marked in one write.
+const MARK_BATCH: usize = 1_000;
+
+pub(crate) type Rung = mpsc::Receiver<(QueueName, Dispatch)>;
+
+/// What was rung, and not yet answered as far as this process knows.
+pub(crate) struct Bell {
+    publish: mpsc::Sender<(QueueName, Dispatch)>,
+    unanswered: Mutex<Unanswered>,
+}
+
+#[derive(Default)]
+struct Unanswered {
+    /// By job: how often it had been claimed when it was rung.
+    claims: HashMap<JobKey, u32>,
+    /// In the order of the rings.
+    order: VecDeque<(Instant, JobKey)>,
+}
+
+impl Bell {
+    pub(crate) fn new() -> (Self, Rung) {
+        let (publish, rung) = mpsc::channel(MOST_WAITING);
+        (Self { publish, unanswered: Mutex::default() }, rung)
+    }
+
+    /// Whether a ring for this job is still unanswered.
+    pub(crate) fn is_ringing(&self, key: &JobKey) -> bool {
+        self.unanswered().claims.contains_key(key)
+    }
+
+    /// These were answered: a worker of this process has claimed them.
+    pub(crate) fn answered<'a>(&self, keys: impl Iterator<Item = &'a JobKey>) {
+        let mut unanswered = self.unanswered();
+        for key in keys {
+            unanswered.claims.remove(key);
+        }
+    }
+
+    fn remember(&self, dispatches: impl Iterator<Item = Dispatch>) {
+        let now = Instant::now();
+        let mut unanswered = self.unanswered();
+        for dispatch in dispatches {
+            if unanswered.order.len() >= MOST_REMEMBERED {
+                return;
+            }
+            let key = dispatch.key();
+            unanswered.claims.insert(key.clone(), dispatch.claims);
+            unanswered.order.push_back((now, key));
+        }
+    }
+
+    /// The jobs rung so long ago that they should have been claimed.
+    fn take_overdue(&self) -> Vec<(JobKey, u32)> {
+        let mut unanswered = self.unanswered();
+        let mut overdue = Vec::new();
+        while overdue.len() < MARK_BATCH
+            && unanswered.order.front().is_some_and(|(rung, _)| rung.elapsed() >= ANSWER_TIME)
+        {
+            let Some((_, key)) = unanswered.order.pop_front() else { break };
+            if let Some(claims) = unanswered.claims.remove(&key) {
+                overdue.push((key, claims));
+            }
+        }
+        overdue
+    }
+
+    fn unanswered(&self) -> MutexGuard<'_, Unanswered> {
+        self.unanswered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Engine {
+    /// Rings for a job that may run at once, if it is for the submitter to ring. Nobody waits for it; should the
+    /// ring be lost, the scheduler rings when the job's clock says so.
+    pub(crate) fn ring_for(&self, job: &Job) {
+        if job.state == State::Queued && self.rings_itself(&job.queue, job.priority) {
+            let _ = self.0.bell.publish.try_send((job.queue.clone(), Dispatch::of(job)));
+        }
+    }
+
+    /// Publishes to one queue, and remembers what must be marked if nobody answers. Says how many the broker has
+    /// taken.
+    pub(crate) async fn publish(&self, queue: &QueueName, dispatches: Vec<Dispatch>) -> usize {
+        // Remembered first: the answer may be faster than the confirm.
+        self.0.bell.remember(dispatches.iter().cloned());
+        let outcomes = match self.broker().publish(queue, dispatches.clone()).await {
+            Ok(outcomes) => outcomes,
+            Err(error) => {
+                tracing::warn!(%queue, %error, "dispatches were not published; they will be rung again");
+                vec![Published::Refused; dispatches.len()]
+            }
+        };
+        let refused = dispatches
+            .iter()
+            .zip(&outcomes)
+            .filter(|(_, outcome)| **outcome == Published::Refused)
+            .map(|(dispatch, _)| dispatch.key())
+            .collect::<Vec<_>>();
+        // A job that was refused keeps its clock, and is rung when that says so.
+        self.0.bell.answered(refused.iter());
+        let confirmed = outcomes.len() - refused.len();
+        metrics::counter!("gristmill_dispatches_published_total").increment(confirmed as u64);
+        confirmed
+    }
+
+    pub(crate) async fn publish_what_is_rung(self, mut rung: Rung) {
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            tokio::select! {
+                () = self.0.shutdown.cancelled() => return,
+                received = rung.recv_many(&mut batch, BATCH) => if received == 0 { return },
+            }
+            let mut by_queue: BTreeMap<QueueName, Vec<Dispatch>> = BTreeMap::new();
+            for (queue, dispatch) in batch.drain(..) {
+                by_queue.entry(queue).or_default().push(dispatch);
+            }
+            for (queue, dispatches) in by_queue {
+                self.publish(&queue, dispatches).await;
+            }
+        }
+    }
+
+    pub(crate) async fn mark_what_was_rung(self) {
+        while !self.sleeps_through(MARK_EVERY).await {
+            loop {
+                let overdue = self.0.bell.take_overdue();
+                if overdue.is_empty() {
+                    break;
+                }
+                if let Err(error) = self.mark(&overdue).await {
+                    tracing::warn!(%error, "rings could not be marked; these jobs are rung again a little early");
+                }
+            }
+        }
+    }
+
+    async fn mark(&self, rung: &[(JobKey, u32)]) -> Result<(), gristmill_storage::StoreError> {
+        let claims: HashMap<&JobKey, u32> = rung.iter().map(|(key, claims)| (key, *claims)).collect();
+        let keys: Vec<JobKey> = rung.iter().map(|(key, _)| key.clone()).collect();
+        let now = self.now();
+        let marks: Vec<_> = self
+            .store()
+            .waiting(&keys)
+            .await?
+            .iter()
+            .filter(|job| claims.get(&job.key) == Some(&job.claims))
+            .filter_map(|job| job.ring(now).ok())
+            .collect();
+        if !marks.is_empty() {
+            self.store().apply(marks).await?;
+        }
+        Ok(())
+    }
+}

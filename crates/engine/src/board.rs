@@ -1,0 +1,113 @@
+//! What a process knows of the others: declared queues, job types, and what the leader asks of submitters. Read
+//! again every second, so that nothing on the way of a submission asks the store.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use gristmill_common::{BandKey, LeaderRecord, QueueName, QueueRecord, TypeRecord, job::Priority};
+use gristmill_storage::{Kind, StoreError};
+use serde::de::DeserializeOwned;
+
+use crate::{Engine, JobType};
+
+/// How old the board may be.
+const REFRESH: Duration = Duration::from_secs(1);
+
+/// The latest reading; everybody reads the same.
+#[derive(Default)]
+pub(crate) struct Board(RwLock<Arc<Reading>>);
+
+#[derive(Default)]
+struct Reading {
+    queues: BTreeMap<QueueName, QueueRecord>,
+    types: BTreeMap<String, JobType>,
+    backlog: HashSet<BandKey>,
+}
+
+impl Board {
+    pub(crate) fn has_queue(&self, queue: &QueueName) -> bool {
+        self.reading().queues.contains_key(queue)
+    }
+
+    pub(crate) fn queues(&self) -> Vec<QueueRecord> {
+        self.reading().queues.values().cloned().collect()
+    }
+
+    pub(crate) fn job_type(&self, name: &str) -> Option<JobType> {
+        self.reading().types.get(name).cloned()
+    }
+
+    pub(crate) fn job_types(&self) -> Vec<JobType> {
+        self.reading().types.values().cloned().collect()
+    }
+
+    fn reading(&self) -> Arc<Reading> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Engine {
+    /// Whether a submitter rings the bell itself: not for a paused queue, and not while older jobs of the band
+    /// wait for the leader, which a newcomer must not overtake.
+    pub(crate) fn rings_itself(&self, queue: &QueueName, priority: Priority) -> bool {
+        let reading = self.0.board.reading();
+        reading.queues.get(queue).is_some_and(|record| !record.paused)
+            && (reading.backlog.is_empty()
+                || !reading.backlog.contains(&BandKey { queue: queue.clone(), priority }))
+    }
+
+    pub(crate) async fn keep_board_fresh(self) {
+        while !self.sleeps_through(REFRESH).await {
+            if let Err(error) = self.refresh_board().await {
+                tracing::warn!(%error, "queues and job types could not be read; the last reading stands");
+            }
+        }
+    }
+
+    /// Reads the board anew: at once after this process has changed something.
+    pub(crate) async fn refresh_board(&self) -> Result<(), StoreError> {
+        let queues: Vec<QueueRecord> = self.read_records(Kind::Queue).await?;
+        let announced: Vec<TypeRecord> = self.read_records(Kind::JobType).await?;
+        let backlog = match self.store().leader().await? {
+            Some(LeaderRecord { until, backlog, .. }) if until > self.now() => backlog.into_iter().collect(),
+            // Without a leader nobody else would ring.
+            _ => HashSet::new(),
+        };
+        for queue in &queues {
+            if let Err(error) = self.broker().declare(&queue.name).await {
+                tracing::warn!(queue = %queue.name, %error, "a queue could not be declared on the broker");
+            }
+        }
+        let before = self.0.board.reading();
+        let own = self.0.registry.iter().map(|handler| handler.record().clone());
+        let types = announced.into_iter().chain(own).filter_map(|record| {
+            let name = record.name.to_string();
+            // Compiling a schema costs more than all the rest: keep what has not changed.
+            let known = before.types.get(&name).filter(|known| {
+                known.record().payload_schema == record.payload_schema && known.record().defaults == record.defaults
+            });
+            Some((name, known.cloned().or_else(|| JobType::compile(record))?))
+        });
+        let types = types.collect();
+        let queues = queues.into_iter().map(|queue| (queue.name.clone(), queue)).collect();
+        *self.0.board.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Reading { queues, types, backlog });
+        Ok(())
+    }
+
+    pub(crate) async fn read_records<T: DeserializeOwned>(&self, kind: Kind) -> Result<Vec<T>, StoreError> {
+        let records = self.store().records(kind).await?;
+        // A record that a newer build wrote is left to newer builds.
+        Ok(records.into_iter().filter_map(|record| serde_json::from_value(record).ok()).collect())
+    }
+
+    /// Sleeps, unless the process stops; says whether it does.
+    pub(crate) async fn sleeps_through(&self, pause: Duration) -> bool {
+        tokio::select! {
+            () = self.0.shutdown.cancelled() => true,
+            () = tokio::time::sleep(pause) => false,
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! Deadlines: jobs that have not started when their deadline passes become dead letters.
+
+use gristmill_common::Timestamp;
+use gristmill_storage::StoreError;
+
+use super::{BATCH, Scheduler};
+
+impl Scheduler {
+    pub(super) async fn expire_what_is_overdue(&self, now: Timestamp) -> Result<usize, StoreError> {
+        let mut expired = 0;
+        loop {
+            let overdue = self.engine.store().overdue(now, BATCH).await?;
+            let full = overdue.len() == BATCH;
+            for job in &overdue {
+                tracing::warn!(job.id = %job.key.id, job.type = %job.job_type, error.code = "deadline_exceeded", "job failed: a dead letter");
+            }
+            let limits = self.engine.limits();
+            expired +=
+                self.apply_and_tell(overdue.iter().filter_map(|job| job.expire(now, limits).ok()).collect()).await?;
+            if !full {
+                return Ok(expired);
+            }
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! Rescue: running jobs whose lease has ended are given to another worker.
+
+use gristmill_common::{State, Timestamp};
+use gristmill_storage::{DueScan, StoreError};
+
+use super::{BATCH, Scheduler};
+
+impl Scheduler {
+    /// Rescues every running job whose lease ended by this time; says how many.
+    pub(super) async fn rescue_expired(&self, ended_by: Timestamp) -> Result<usize, StoreError> {
+        let (mut rescued, limits) = (0, self.engine.limits());
+        loop {
+            let scan = DueScan { state: State::Running, lane: None, until: ended_by, after: None, limit: BATCH };
+            let expired = self.engine.store().due(&scan).await?;
+            let full = expired.len() == BATCH;
+            let now = self.engine.now();
+            for job in &expired {
+                tracing::warn!(job.id = %job.key.id, job.type = %job.job_type, job.rescues = job.rescues + 1, "the worker of a running job is gone; the job is rescued");
+            }
+            let moved =
+                self.apply_and_tell(expired.iter().filter_map(|job| job.rescue(now, limits).ok()).collect()).await?;
+            rescued += moved;
+            // When none could be moved, others are at work on the same ones.
+            if !full || moved == 0 {
+                return Ok(rescued);
+            }
+        }
+    }
+}

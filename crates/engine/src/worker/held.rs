@@ -1,0 +1,145 @@
+//! The jobs that a worker holds leases of, whether they run or wait for a slot.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use gristmill_common::{
+    LeaseId, Timestamp,
+    job::{Job, JobKey},
+};
+use gristmill_handlers::Reports;
+use gristmill_storage::Whom;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+/// Why a running job is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// Somebody asked for it.
+    Requested,
+    /// The lease was lost, or could not be renewed: somebody else may run the job.
+    LeaseLost,
+    /// The worker shuts down.
+    Draining,
+}
+
+#[derive(Default)]
+pub(crate) struct Held {
+    jobs: Mutex<HashMap<JobKey, Holding>>,
+    /// Rung when the last one is let go.
+    empty: Notify,
+}
+
+struct Holding {
+    job: Arc<Job>,
+    lease: LeaseId,
+    until: Timestamp,
+    whom: Whom,
+    cancelled: CancellationToken,
+    stop: Option<Stop>,
+    reports: Option<Reports>,
+}
+
+impl Held {
+    /// Holds a job from its claim on; the token tells its handler to stop.
+    pub(crate) fn hold(&self, job: Arc<Job>, lease: LeaseId, until: Timestamp, whom: Whom) -> CancellationToken {
+        let cancelled = CancellationToken::new();
+        let holding =
+            Holding { job: job.clone(), lease, until, whom, cancelled: cancelled.clone(), stop: None, reports: None };
+        self.jobs().insert(job.key.clone(), holding);
+        cancelled
+    }
+
+    /// The job runs, and this is where to fetch what its handler says.
+    pub(crate) fn reports_to(&self, key: &JobKey, reports: Reports) {
+        if let Some(holding) = self.jobs().get_mut(key) {
+            holding.reports = Some(reports);
+        }
+    }
+
+    /// Lets a job go.
+    pub(crate) fn release(&self, key: &JobKey) {
+        let mut jobs = self.jobs();
+        jobs.remove(key);
+        if jobs.is_empty() {
+            self.empty.notify_waiters();
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.jobs().len()
+    }
+
+    /// Whether one is held that was claimed alone.
+    pub(crate) fn has_one_alone(&self) -> bool {
+        self.jobs().values().any(|holding| holding.whom == Whom::Any)
+    }
+
+    /// Waits until nothing is held, at most so long; says whether it came to that.
+    pub(crate) async fn emptied_within(&self, patience: Duration) -> bool {
+        let emptied = async {
+            loop {
+                let mut empty = std::pin::pin!(self.empty.notified());
+                empty.as_mut().enable();
+                if self.jobs().is_empty() {
+                    return;
+                }
+                empty.await;
+            }
+        };
+        tokio::time::timeout(patience, emptied).await.is_ok()
+    }
+
+    pub(crate) fn leases(&self) -> Vec<(JobKey, LeaseId)> {
+        self.jobs().iter().map(|(key, holding)| (key.clone(), holding.lease)).collect()
+    }
+
+    pub(crate) fn held_jobs(&self) -> Vec<Arc<Job>> {
+        self.jobs().values().map(|holding| holding.job.clone()).collect()
+    }
+
+    /// The lease of this job was renewed.
+    pub(crate) fn renewed(&self, key: &JobKey, until: Timestamp) {
+        if let Some(holding) = self.jobs().get_mut(key) {
+            holding.until = until;
+        }
+    }
+
+    /// Until when the lease of this job holds.
+    pub(crate) fn holds_until(&self, key: &JobKey) -> Option<Timestamp> {
+        self.jobs().get(key).map(|holding| holding.until)
+    }
+
+    /// Tells the handler of a job to stop. The first reason stands, unless the lease is lost.
+    pub(crate) fn stop(&self, key: &JobKey, why: Stop) {
+        if let Some(holding) = self.jobs().get_mut(key) {
+            if holding.stop.is_none() || why == Stop::LeaseLost {
+                holding.stop = Some(why);
+            }
+            holding.cancelled.cancel();
+        }
+    }
+
+    /// Why a job was told to stop, if it was.
+    pub(crate) fn stopped(&self, key: &JobKey) -> Option<Stop> {
+        self.jobs().get(key).and_then(|holding| holding.stop)
+    }
+
+    /// The jobs whose lease ends before this time.
+    pub(crate) fn ending_before(&self, time: Timestamp) -> Vec<JobKey> {
+        self.jobs().iter().filter(|(_, holding)| holding.until < time).map(|(key, _)| key.clone()).collect()
+    }
+
+    /// The jobs that run, and where their handlers report.
+    pub(crate) fn reporting(&self) -> Vec<(Arc<Job>, Reports)> {
+        let jobs = self.jobs();
+        jobs.values().filter_map(|holding| Some((holding.job.clone(), holding.reports.clone()?))).collect()
+    }
+
+    fn jobs(&self) -> MutexGuard<'_, HashMap<JobKey, Holding>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,212 @@
+//! Dispatches in hand that are not claimed yet, and which of them come next: bands take turns by weight, so that
+//! high goes first and low never starves.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use gristmill_broker::Delivery;
+use gristmill_common::{
+    BandKey,
+    job::Priority,
+    message::Dispatch,
+};
+use tokio::sync::{Notify, mpsc};
+
+/// A dispatch in hand. Acked once, by whoever decides what becomes of its job; dropped without an ack, it stays
+/// with the broker until the consumer goes.
+#[derive(Debug)]
+pub(crate) struct InHand {
+    pub(crate) dispatch: Dispatch,
+    since: Instant,
+    tag: u64,
+    consumer: mpsc::UnboundedSender<u64>,
+}
+
+impl InHand {
+    /// A delivery of a consumer that listens for acks there.
+    pub(crate) fn new(delivery: Delivery, consumer: mpsc::UnboundedSender<u64>) -> Self {
+        Self { dispatch: delivery.dispatch, since: Instant::now(), tag: delivery.tag, consumer }
+    }
+
+    /// Done with. If the consumer is gone, the broker will deliver the dispatch again, and a claim will refuse it.
+    pub(crate) fn ack(self) {
+        let _ = self.consumer.send(self.tag);
+    }
+}
+
+/// What is in hand, band by band.
+#[derive(Default)]
+pub(crate) struct Inbox {
+    bands: Mutex<BTreeMap<BandKey, Band>>,
+    /// Rung when something has come in.
+    arrived: Notify,
+    /// Rung when something has been taken out.
+    taken: Notify,
+}
+
+#[derive(Default)]
+struct Band {
+    waiting: VecDeque<InHand>,
+    /// Its claim to the next turn: grows by its weight with each turn, and pays for the turn it gets.
+    credit: i64,
+}
+
+impl Inbox {
+    /// Adds dispatches of a band.
+    pub(crate) fn put(&self, band: &BandKey, dispatches: impl Iterator<Item = InHand>) {
+        self.bands().entry(band.clone()).or_default().waiting.extend(dispatches);
+        self.arrived.notify_one();
+    }
+
+    /// Puts dispatches back in front, as after a claim that failed.
+    pub(crate) fn put_back(&self, taken: Vec<(BandKey, InHand)>) {
+        let mut bands = self.bands();
+        for (band, dispatch) in taken.into_iter().rev() {
+            bands.entry(band).or_default().waiting.push_front(dispatch);
+        }
+    }
+
+    /// How many dispatches of a band are in hand.
+    pub(crate) fn len(&self, band: &BandKey) -> usize {
+        self.bands().get(band).map_or(0, |band| band.waiting.len())
+    }
+
+    /// Drops what is in hand of a band whose consumer is gone.
+    pub(crate) fn forget(&self, band: &BandKey) {
+        self.bands().remove(band);
+    }
+
+    /// Takes at most so many, the bands by weight: the smooth weighted round robin of nginx.
+    /// Source: <https://github.com/phusion/nginx/commit/27e94984486058d73157038f7950a0a36ecc6e35>.
+    pub(crate) fn take(&self, most: usize) -> Vec<(BandKey, InHand)> {
+        let mut bands = self.bands();
+        let mut taken = Vec::new();
+        while taken.len() < most {
+            let mut total = 0;
+            for (key, band) in bands.iter_mut().filter(|(_, band)| !band.waiting.is_empty()) {
+                band.credit += weight(key.priority);
+                total += weight(key.priority);
+            }
+            let next = bands.iter_mut().filter(|(_, band)| !band.waiting.is_empty()).max_by_key(|(_, band)| band.credit);
+            let Some((key, band)) = next else { break };
+            band.credit -= total;
+            if let Some(dispatch) = band.waiting.pop_front() {
+                taken.push((key.clone(), dispatch));
+            }
+        }
+        if !taken.is_empty() {
+            self.taken.notify_waiters();
+        }
+        taken
+    }
+
+    /// Takes those that have been in hand for longer than this.
+    pub(crate) fn take_older_than(&self, age: Duration) -> Vec<InHand> {
+        let mut old = Vec::new();
+        for band in self.bands().values_mut() {
+            while band.waiting.front().is_some_and(|dispatch| dispatch.since.elapsed() > age) {
+                old.extend(band.waiting.pop_front());
+            }
+        }
+        old
+    }
+
+    /// Waits until there is something in hand.
+    pub(crate) async fn arrival(&self) {
+        loop {
+            let mut arrived = std::pin::pin!(self.arrived.notified());
+            arrived.as_mut().enable();
+            if self.bands().values().any(|band| !band.waiting.is_empty()) {
+                return;
+            }
+            arrived.await;
+        }
+    }
+
+    /// Becomes ready when something has been taken out. Ask before you look at `len`.
+    pub(crate) fn departure(&self) -> tokio::sync::futures::Notified<'_> {
+        self.taken.notified()
+    }
+
+    fn bands(&self) -> MutexGuard<'_, BTreeMap<BandKey, Band>> {
+        self.bands.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How often a band is served among bands that all have work.
+fn weight(priority: Priority) -> i64 {
+    match priority {
+        Priority::High => 3,
+        Priority::Normal => 2,
+        Priority::Low => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gristmill_common::{JobId, QueueName, Tenant};
+
+    use super::*;
+
+    fn fill(inbox: &Inbox, priority: Priority, number: usize) -> mpsc::UnboundedReceiver<u64> {
+        let (consumer, acks) = mpsc::unbounded_channel();
+        let band = BandKey { queue: QueueName::default(), priority };
+        let dispatches = (0..number).map(|tag| {
+            let dispatch = Dispatch {
+                v: 1,
+                tenant: Tenant::default(),
+                job_id: JobId::fresh(),
+                job_type: "sleep".parse().expect("a name"),
+                claims: 0,
+                priority,
+                trace: None,
+            };
+            InHand::new(Delivery { dispatch, tag: tag as u64 }, consumer.clone())
+        });
+        inbox.put(&band, dispatches);
+        acks
+    }
+
+    fn count(taken: &[(BandKey, InHand)], priority: Priority) -> usize {
+        taken.iter().filter(|(band, _)| band.priority == priority).count()
+    }
+
+    #[test]
+    fn bands_take_turns_by_weight_and_none_starves() {
+        let inbox = Inbox::default();
+        let _acks = Priority::ALL.map(|priority| fill(&inbox, priority, 1_000));
+        let taken = inbox.take(600);
+        assert_eq!(Priority::ALL.map(|priority| count(&taken, priority)), [300, 200, 100]);
+        assert_eq!(count(&taken[..6], Priority::Low), 1, "a turn of six serves every band");
+    }
+
+    #[test]
+    fn a_band_alone_gets_every_turn() {
+        let inbox = Inbox::default();
+        let _acks = fill(&inbox, Priority::Low, 10);
+        assert_eq!(inbox.take(100).len(), 10);
+        assert!(inbox.take(1).is_empty());
+    }
+
+    #[test]
+    fn what_is_put_back_comes_first_and_in_order() {
+        let inbox = Inbox::default();
+        let _acks = fill(&inbox, Priority::Normal, 5);
+        let taken = inbox.take(3);
+        let ids: Vec<_> = taken.iter().map(|(_, dispatch)| dispatch.dispatch.job_id).collect();
+        inbox.put_back(taken);
+        let again: Vec<_> = inbox.take(3).iter().map(|(_, dispatch)| dispatch.dispatch.job_id).collect();
+        assert_eq!(again, ids);
+    }
+
+    #[test]
+    fn an_ack_reaches_the_consumer_it_came_from() {
+        let inbox = Inbox::default();
+        let mut acks = fill(&inbox, Priority::Normal, 2);
+        inbox.take(2).into_iter().for_each(|(_, dispatch)| dispatch.ack());
+        assert_eq!((acks.try_recv(), acks.try_recv()), (Ok(0), Ok(1)));
+    }
+}

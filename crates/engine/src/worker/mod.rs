@@ -1,0 +1,164 @@
+//! The worker: takes dispatches, claims jobs in batches, runs them, renews their leases, settles them.
+//!
+//! `intake` fills the inbox from the broker, `claim` turns what is in it into leases, `run` runs what is held,
+//! `settle` ends it, `heartbeat` keeps the leases, and `drain` gives back what cannot be finished.
+
+mod claim;
+mod drain;
+mod heartbeat;
+mod held;
+mod inbox;
+mod intake;
+mod run;
+mod settle;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use gristmill_common::{QueueName, Timestamp, WorkerId};
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use crate::Engine;
+
+/// How a worker works.
+#[derive(Debug, Clone)]
+pub struct WorkerConfig {
+    /// How many jobs it runs at once.
+    pub concurrency: usize,
+    /// How many threads run jobs of class `Cpu`, and how many processors one such job may use.
+    pub cpu_threads: usize,
+    /// The queues it takes from; all declared ones when empty.
+    pub queues: Vec<QueueName>,
+    /// How long a lease holds without a heartbeat.
+    pub lease: Duration,
+    /// How often it renews its leases.
+    pub heartbeat: Duration,
+    /// How long it lets jobs finish when it is told to stop.
+    pub drain: Duration,
+}
+
+impl Default for WorkerConfig {
+    fn default() -> Self {
+        Self {
+            concurrency: 64,
+            cpu_threads: std::thread::available_parallelism().map_or(1, usize::from),
+            queues: Vec::new(),
+            lease: Duration::from_secs(10),
+            heartbeat: Duration::from_secs(3),
+            drain: Duration::from_secs(8),
+        }
+    }
+}
+
+/// The most jobs that it claims ahead of its free slots.
+const MOST_AHEAD: usize = 1_000;
+/// It claims ahead what it finishes in this time.
+const AHEAD: Duration = Duration::from_millis(100);
+
+/// A worker. Clones are the same worker.
+#[derive(Clone)]
+pub struct Worker(Arc<Inner>);
+
+struct Inner {
+    engine: Engine,
+    config: WorkerConfig,
+    id: WorkerId,
+    started_at: Timestamp,
+    inbox: inbox::Inbox,
+    held: held::Held,
+    slots: Arc<Semaphore>,
+    cpu: Arc<Semaphore>,
+    /// Rung when a job was finished, or room was made in another way.
+    room: Notify,
+    pace: Pace,
+    /// Trips when the last job is finished or given back: heartbeats go on until then.
+    stopped: CancellationToken,
+}
+
+impl Worker {
+    /// Makes a worker with a fresh id.
+    #[must_use]
+    pub fn new(engine: Engine, config: WorkerConfig) -> Self {
+        Self(Arc::new(Inner {
+            id: WorkerId::fresh(),
+            started_at: engine.clock().now(),
+            inbox: inbox::Inbox::default(),
+            held: held::Held::default(),
+            slots: Arc::new(Semaphore::new(config.concurrency)),
+            cpu: Arc::new(Semaphore::new(config.cpu_threads.max(1))),
+            room: Notify::new(),
+            pace: Pace::default(),
+            stopped: CancellationToken::new(),
+            engine,
+            config,
+        }))
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> WorkerId {
+        self.0.id
+    }
+
+    /// Works until the engine's shutdown, then drains: jobs that run may finish for a while, the others are given
+    /// back uncharged.
+    pub async fn run(&self) {
+        let intake = tokio::spawn(self.clone().take_in());
+        let claims = tokio::spawn(self.clone().claim_what_comes());
+        let heartbeats = tokio::spawn(self.clone().keep_leases());
+        let reports = tokio::spawn(self.clone().flush_reports());
+        let pace = tokio::spawn(self.clone().measure_pace());
+        self.0.engine.shutdown().cancelled().await;
+        // No more is claimed once these have stopped.
+        let _ = tokio::join!(intake, claims);
+        self.drain().await;
+        self.0.stopped.cancel();
+        let _ = tokio::join!(heartbeats, reports, pace);
+        self.say_goodbye().await;
+    }
+
+    /// How many more jobs it may hold now: its free slots, and what it finishes in a tenth of a second.
+    fn room(&self) -> usize {
+        (self.0.config.concurrency + self.0.pace.ahead()).saturating_sub(self.0.held.len())
+    }
+
+    async fn measure_pace(self) {
+        let mut tick = tokio::time::interval(AHEAD);
+        loop {
+            tokio::select! {
+                () = self.0.stopped.cancelled() => return,
+                _ = tick.tick() => self.0.pace.tick(),
+            }
+        }
+    }
+}
+
+/// How many jobs are finished in a tenth of a second.
+#[derive(Default)]
+struct Pace {
+    finished: AtomicUsize,
+    ahead: AtomicUsize,
+}
+
+impl Pace {
+    fn finished_one(&self) {
+        self.finished.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Follows a rise at once and a fall by halves, so that one stall does not empty the pipeline.
+    fn tick(&self) {
+        let latest = self.finished.swap(0, Ordering::Relaxed).min(MOST_AHEAD);
+        let before = self.ahead.load(Ordering::Relaxed);
+        self.ahead.store(latest.max(before / 2), Ordering::Relaxed);
+    }
+
+    fn ahead(&self) -> usize {
+        self.ahead.load(Ordering::Relaxed)
+    }
+}

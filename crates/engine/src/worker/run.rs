@@ -1,0 +1,178 @@
+//! Run: one attempt of one job, from its claim to its settle.
+
+use std::{any::Any, future::Future, panic::AssertUnwindSafe, pin::Pin, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::{FutureExt, StreamExt, TryStreamExt};
+use gristmill_common::{
+    Class, Timestamp,
+    http::LogLine,
+    job::{Failure, Job},
+};
+use gristmill_handlers::{Context, HandlerError, JobInfo, Text};
+use gristmill_storage::{Claimed, Whom};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::{Worker, held::Stop};
+
+/// How long a handler that was told to stop may take before nobody waits for it any more.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How an attempt ended.
+pub(super) enum Outcome {
+    /// With a JSON result.
+    Succeeded(Bytes),
+    /// With an error.
+    Failed(Failure),
+    /// Unfinished, and not its fault: it is given back.
+    GivenBack,
+    /// Its lease is lost: it is somebody else's now.
+    Lost,
+}
+
+type Work = Pin<Box<dyn Future<Output = Result<Bytes, Failure>> + Send>>;
+
+impl Worker {
+    /// Holds a claimed job, and runs it as soon as there is a slot.
+    pub(super) fn start(&self, claimed: Claimed, until: Timestamp, whom: Whom) {
+        let Claimed { job, payload, text } = claimed;
+        let Some(lease) = job.lease else { return };
+        let job = Arc::new(job);
+        let cancelled = self.0.held.hold(job.clone(), lease, until, whom);
+        let worker = self.clone();
+        tokio::spawn(async move {
+            let key = job.key.clone();
+            let outcome = match worker.0.slots.clone().acquire_owned().await {
+                Ok(_slot) => worker.run_in_slot(Claimed { job: (*job).clone(), payload, text }, &cancelled).await,
+                // The slots are closed: the worker drains.
+                Err(_) => worker.settle(&job, Outcome::GivenBack).await,
+            };
+            worker.0.held.release(&key);
+            worker.0.pace.finished_one();
+            worker.0.room.notify_one();
+            outcome
+        });
+    }
+
+    async fn run_in_slot(&self, claimed: Claimed, cancelled: &CancellationToken) {
+        let job = claimed.job.clone();
+        let started = std::time::Instant::now();
+        let outcome = if job.deadline.is_some_and(|deadline| deadline <= self.0.engine.now()) {
+            Outcome::Failed(failure("deadline_exceeded", "its deadline passed before it could run", false))
+        } else {
+            self.attempt(claimed, cancelled).await
+        };
+        metrics::histogram!("gristmill_job_run_seconds").record(started.elapsed().as_secs_f64());
+        self.settle(&job, outcome).await;
+    }
+
+    async fn attempt(&self, claimed: Claimed, cancelled: &CancellationToken) -> Outcome {
+        let Claimed { job, payload, text } = claimed;
+        let engine = &self.0.engine;
+        let Some(handler) = engine.0.registry.get(&job.job_type).cloned() else {
+            return Outcome::GivenBack;
+        };
+        let payload = match engine.load_body(payload).await {
+            Ok(payload) => payload,
+            Err(error) => return Outcome::Failed(failure("store_unavailable", &error.to_string(), true)),
+        };
+        let text = text.map(|body| Text {
+            bytes: body.len(),
+            chunks: engine
+                .stream_body(body)
+                .map_err(|error| HandlerError::retryable("store_unavailable", error))
+                .boxed(),
+        });
+        let info = JobInfo {
+            id: job.key.id,
+            tenant: job.key.tenant.clone(),
+            attempt: job.attempt,
+            trace: job.trace.clone(),
+        };
+        let clock = engine.clock().clone();
+        let (context, reports) = Context::new(info, clock, cancelled.clone(), self.0.config.cpu_threads, text);
+        self.0.held.reports_to(&job.key, reports.clone());
+        let class = handler.class();
+        let work = caught(async move { handler.run(payload, context).await });
+        let work: Work = match class {
+            Class::Io => Box::pin(work),
+            Class::Cpu => Box::pin(self.clone().on_a_thread(work)),
+        };
+        let outcome = self.see_through(&job, work, cancelled).await;
+        self.store_log(&job, reports.take().lines).await;
+        outcome
+    }
+
+    /// Runs work that keeps a processor busy on a thread of its own, as many at a time as there are threads.
+    async fn on_a_thread(self, work: impl Future<Output = Result<Bytes, Failure>> + Send + 'static) -> Result<Bytes, Failure> {
+        let Ok(permit) = self.0.cpu.clone().acquire_owned().await else {
+            return Err(failure("worker_stopped", "the worker stopped", true));
+        };
+        let runtime = tokio::runtime::Handle::current();
+        let done = tokio::task::spawn_blocking(move || {
+            // Held until the work is really over, even if nobody waits for it any more.
+            let _permit = permit;
+            runtime.block_on(work)
+        });
+        done.await.unwrap_or_else(|failed| Err(failure("panic", &failed.to_string(), true)))
+    }
+
+    /// Waits for the work, but not for ever: a handler that should stop, or whose time is up, gets a moment to do
+    /// so.
+    async fn see_through(&self, job: &Job, mut work: Work, cancelled: &CancellationToken) -> Outcome {
+        let time_up = tokio::time::sleep(Duration::from_millis(job.timeout_ms));
+        let done = tokio::select! {
+            done = &mut work => Some(done),
+            () = cancelled.cancelled() => timeout(GRACE, &mut work).await.ok(),
+            () = time_up => {
+                cancelled.cancel();
+                let _ = timeout(GRACE, &mut work).await;
+                let message = format!("the attempt took longer than {} ms", job.timeout_ms);
+                return Outcome::Failed(failure("timeout", &message, true));
+            }
+        };
+        match (done, self.0.held.stopped(&job.key)) {
+            (_, Some(Stop::LeaseLost)) => Outcome::Lost,
+            (Some(Ok(result)), _) => Outcome::Succeeded(result),
+            (_, Some(Stop::Draining)) => Outcome::GivenBack,
+            (Some(Err(failure)), _) => Outcome::Failed(failure),
+            (None, _) => Outcome::Failed(failure("not_stopped", "the handler did not stop when it was asked to", true)),
+        }
+    }
+
+    async fn store_log(&self, job: &Job, lines: Vec<(Timestamp, String)>) {
+        if lines.is_empty() {
+            return;
+        }
+        let lines = lines
+            .into_iter()
+            .map(|(at, message)| (job.key.clone(), LogLine { at, attempt: job.attempt, message }))
+            .collect();
+        if let Err(error) = self.0.engine.store().append_logs(lines).await {
+            tracing::warn!(job.id = %job.key.id, %error, "log lines were not stored");
+        }
+    }
+}
+
+/// A panic fails the attempt and nothing else.
+async fn caught(work: impl Future<Output = Result<Bytes, HandlerError>>) -> Result<Bytes, Failure> {
+    match AssertUnwindSafe(work).catch_unwind().await {
+        Ok(done) => done.map_err(|error| Failure {
+            code: error.code,
+            message: error.message,
+            retryable: error.retryable,
+            min_delay: error.min_delay,
+        }),
+        Err(panic) => Err(failure("panic", &panic_message(&*panic), true)),
+    }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
+    format!("the handler panicked: {}", text.unwrap_or("no message"))
+}
+
+pub(super) fn failure(code: &str, message: &str, retryable: bool) -> Failure {
+    Failure { code: code.into(), message: message.into(), retryable, min_delay: Duration::ZERO }
+}

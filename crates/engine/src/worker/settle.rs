@@ -1,0 +1,121 @@
+//! Settle: ends an attempt with one compare-and-set on its lease.
+
+use std::time::Duration;
+
+use gristmill_common::{
+    State,
+    job::{Change, IllegalTransition, Job},
+    message::JobEvent,
+};
+
+use super::{
+    Worker,
+    run::{Outcome, failure},
+};
+
+/// The longest result, in bytes.
+const MOST_RESULT_BYTES: usize = 64 * 1024 * 1024;
+/// How long to wait before a store is asked again that did not answer.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
+
+impl Worker {
+    /// Writes how an attempt of this job, as it was claimed, has ended.
+    pub(super) async fn settle(&self, job: &Job, outcome: Outcome) {
+        let engine = &self.0.engine;
+        let limits = engine.limits();
+        let settled = match outcome {
+            Outcome::Lost => {
+                tracing::warn!(job.id = %job.key.id, "the lease was lost; the job is somebody else's now");
+                return;
+            }
+            Outcome::GivenBack => self.decide_and_write(job, |job| job.release(engine.now(), limits)).await,
+            Outcome::Failed(failure) => {
+                let luck = fastrand::f64();
+                self.decide_and_write(job, |job| job.fail(&failure, engine.now(), limits, luck)).await
+            }
+            Outcome::Succeeded(result) if result.len() > MOST_RESULT_BYTES => {
+                let failure = failure("result_too_large", "the result is longer than 64 MiB", false);
+                self.decide_and_write(job, |job| job.fail(&failure, engine.now(), limits, 0.0)).await
+            }
+            Outcome::Succeeded(result) => match engine.keep_body(&job.key, result).await {
+                Ok(body) => {
+                    let settled = self
+                        .decide_and_write(job, |job| job.succeed(body.clone(), engine.now(), limits))
+                        .await;
+                    if settled.is_none() {
+                        engine.drop_bodies(&[body]).await;
+                    }
+                    settled
+                }
+                Err(error) => {
+                    let failure = failure("store_unavailable", &error.to_string(), true);
+                    self.decide_and_write(job, |job| job.fail(&failure, engine.now(), limits, 1.0)).await
+                }
+            },
+        };
+        if let Some(settled) = settled {
+            self.tell(&settled);
+        }
+    }
+
+    /// Decides on the job as it was last seen and writes; after a refusal or an ambiguous reply reads the job and
+    /// decides again. `None` if the lease was lost, or the store stayed away until it ended.
+    async fn decide_and_write(
+        &self,
+        claimed: &Job,
+        decide: impl Fn(&Job) -> Result<Change, IllegalTransition>,
+    ) -> Option<Job> {
+        let store = self.0.engine.store();
+        let lease = claimed.lease;
+        let mut seen = claimed.clone();
+        loop {
+            let change = decide(&seen).ok()?;
+            match store.apply(vec![change]).await {
+                Ok(mut changed) => {
+                    if let Some(job) = changed.pop().flatten() {
+                        return Some(job);
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(job.id = %claimed.key.id, %error, "a settle got no clear answer; reading back");
+                    tokio::time::sleep(ASK_AGAIN).await;
+                }
+            }
+            loop {
+                match store.get(&claimed.key).await {
+                    // An earlier try was applied after all.
+                    Ok(Some(found)) if found.job.settled_by == lease => return Some(found.job),
+                    Ok(Some(found)) if found.job.state == State::Running && found.job.lease == lease => {
+                        seen = found.job;
+                        break;
+                    }
+                    Ok(_) => return None,
+                    Err(error) => {
+                        let ends = self.0.held.holds_until(&claimed.key)?;
+                        if self.0.engine.now() >= ends {
+                            tracing::error!(job.id = %claimed.key.id, %error, "an attempt could not be settled; the job will run again");
+                            return None;
+                        }
+                        tokio::time::sleep(ASK_AGAIN).await;
+                    }
+                }
+            }
+        }
+    }
+
+    fn tell(&self, job: &Job) {
+        metrics::counter!("gristmill_jobs_settled_total", "state" => job.state.as_str()).increment(1);
+        match (&job.error, job.state) {
+            (Some(error), State::Failed) => tracing::warn!(
+                job.id = %job.key.id, job.type = %job.job_type, job.attempt = job.attempt,
+                error.code = %error.code, error.message = %error.message, "job failed: a dead letter"
+            ),
+            (Some(error), State::Scheduled) => tracing::info!(
+                job.id = %job.key.id, job.type = %job.job_type, job.attempt = job.attempt,
+                error.code = %error.code, error.message = %error.message, "attempt failed, another will be made"
+            ),
+            _ => tracing::debug!(job.id = %job.key.id, job.type = %job.job_type, state = %job.state, "job settled"),
+        }
+        self.0.engine.broker().announce(JobEvent::new(&job.key, job.state));
+    }
+}

@@ -1,0 +1,204 @@
+//! Bad days: lost messages, lost leases, lost workers, floods.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use gristmill_common::{
+    BandKey, LeaseId, QueueName, State, WorkerId,
+    job::{JobKey, Limits, Priority, What},
+};
+use gristmill_engine::{Origin, Scheduler, SchedulerConfig, WorkerConfig};
+use gristmill_storage::{Claim, Whom};
+use gristmill_testkit::{DEADLINE, eventually};
+use serde_json::json;
+use support::{Rig, request, tenant, with};
+
+fn band(priority: Priority) -> BandKey {
+    BandKey { queue: QueueName::default(), priority }
+}
+
+/// Claims a job as a worker that then dies.
+async fn claim_and_die(rig: &Rig, key: &JobKey) {
+    let now = rig.clock.now();
+    let claim = Claim {
+        keys: vec![key.clone()],
+        lease: LeaseId::fresh(),
+        worker: WorkerId::fresh(),
+        now,
+        until: now + Duration::from_secs(10),
+        whom: Whom::Any,
+    };
+    assert_eq!(rig.store.claim(claim).await.expect("claimed").len(), 1);
+}
+
+async fn waits_in_broker(rig: &Rig) -> usize {
+    rig.broker.depth(&band(Priority::Normal)).await.expect("a depth").ready
+}
+
+#[tokio::test]
+async fn jobs_whose_messages_were_purged_run_all_the_same() {
+    let rig = Rig::new().await;
+    let mut keys = Vec::new();
+    for _ in 0..300 {
+        keys.push(rig.submit(request("sleep", json!({"ms": 0}))).await);
+    }
+    eventually("rung", || async { (waits_in_broker(&rig).await == 300).then_some(()) }).await;
+    // Long enough for the rings to be marked: each would be rung again in a minute.
+    eventually("marked", || async { (rig.job(&keys[299]).await.rings > 0).then_some(()) }).await;
+    rig.broker.purge(&band(Priority::Normal)).await.expect("purged");
+    rig.work();
+    rig.schedule();
+    for key in &keys {
+        let job = rig.reaches(key, State::Succeeded).await;
+        assert_eq!(job.claims, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_ring_that_was_never_sent_is_made_up_for() {
+    let rig = Rig::new().await;
+    let key = rig.submit(request("sleep", json!({"ms": 0}))).await;
+    eventually("rung", || async { (waits_in_broker(&rig).await == 1).then_some(()) }).await;
+    rig.broker.purge(&band(Priority::Normal)).await.expect("purged");
+    rig.work();
+    rig.schedule();
+    rig.clock.shift(5_000);
+    rig.reaches(&key, State::Succeeded).await;
+}
+
+#[tokio::test]
+async fn a_dead_workers_job_is_rescued_when_its_lease_ends_and_not_charged() {
+    let rig = Rig::new().await;
+    let key = rig.submit(request("sleep", json!({"ms": 0}))).await;
+    claim_and_die(&rig, &key).await;
+    rig.schedule();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(rig.job(&key).await.state, State::Running, "its lease still holds");
+    rig.clock.shift(10_001);
+    rig.reaches(&key, State::Queued).await;
+    rig.work();
+    let job = rig.reaches(&key, State::Succeeded).await;
+    assert_eq!((job.attempt, job.claims, job.rescues), (1, 2, 1));
+}
+
+#[tokio::test]
+async fn a_job_that_costs_too_many_workers_becomes_a_dead_letter() {
+    let rig = Rig::new().await;
+    let key = rig.submit(request("sleep", json!({"ms": 0}))).await;
+    let scheduler = Scheduler::new(rig.engine.clone(), SchedulerConfig::default());
+    let most = Limits::default().max_rescues;
+    for rescues in 0..=most {
+        claim_and_die(&rig, &key).await;
+        assert_eq!(scheduler.rescue_what_ran_before().await.expect("rescued"), 1, "after {rescues} rescues");
+    }
+    let job = rig.job(&key).await;
+    assert_eq!((job.state, job.rescues), (State::Failed, most + 1));
+    assert_eq!(job.error.expect("an error").code, "worker_lost");
+}
+
+#[tokio::test]
+async fn a_worker_that_lost_its_lease_stops_its_handler_and_cannot_settle() {
+    let rig = Rig::new().await;
+    rig.work();
+    let key = rig.submit(with("spin", json!({}), json!({"max_attempts": 1}))).await;
+    let running = rig.reaches(&key, State::Running).await;
+    let rescue = running.rescue(rig.clock.now(), &Limits::default()).expect("a running job");
+    // A heartbeat may come in between: read again and decide again, as the scheduler would.
+    let mut rescued = rig.store.apply(vec![rescue]).await.expect("applied").pop().flatten().is_some();
+    while !rescued {
+        let rescue = rig.job(&key).await.rescue(rig.clock.now(), &Limits::default()).expect("a running job");
+        rescued = rig.store.apply(vec![rescue]).await.expect("applied").pop().flatten().is_some();
+    }
+    rig.engine.cancel(&key).await.expect("cancelled while it waits");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let job = rig.job(&key).await;
+    assert_eq!((job.state, job.claims, job.attempt), (State::Cancelled, 1, 0));
+    assert!(job.history.entries().all(|entry| entry.what != What::Failed), "its worker settled nothing");
+}
+
+#[tokio::test]
+async fn a_worker_that_drains_gives_back_what_it_cannot_finish_uncharged() {
+    let rig = Rig::new().await;
+    let config = WorkerConfig { concurrency: 2, drain: Duration::from_millis(300), ..WorkerConfig::default() };
+    let worker = rig.work_with(config);
+    let quick = rig.submit(request("sleep", json!({"ms": 200}))).await;
+    let long = rig.submit(request("sleep", json!({"ms": 60_000}))).await;
+    rig.reaches(&quick, State::Running).await;
+    rig.reaches(&long, State::Running).await;
+    let waiting = rig.submit(request("sleep", json!({"ms": 0}))).await;
+    rig.shutdown.cancel();
+    worker.await.expect("drained");
+    assert_eq!(rig.job(&quick).await.state, State::Succeeded);
+    for key in [&long, &waiting] {
+        let job = rig.job(key).await;
+        assert_eq!((job.state, job.attempt, job.rescues, job.error), (State::Queued, 0, 0, None));
+    }
+}
+
+#[tokio::test]
+async fn a_type_that_this_worker_lacks_is_left_to_others() {
+    let rig = Rig::new().await;
+    let spin = "spin".parse().expect("a name");
+    let mut record = support::registry().get(&spin).expect("a type").record().clone();
+    record.name = "elsewhere".parse().expect("a name");
+    let json = serde_json::to_value(&record).expect("json");
+    rig.store.put_record(gristmill_storage::Kind::JobType, "elsewhere", json).await.expect("announced");
+    let key = eventually("the type is known", || async {
+        rig.engine.submit(Origin::default(), request("elsewhere", json!({}))).await.ok().map(|job| job.key)
+    })
+    .await;
+    rig.work();
+    let job = eventually("put off", || async { Some(rig.job(&key).await).filter(|job| job.rings > 0) }).await;
+    assert_eq!((job.state, job.claims, job.attempt), (State::Queued, 0, 0));
+    assert!(job.wake_at > rig.clock.now());
+}
+
+#[tokio::test]
+async fn a_flood_fills_the_window_and_no_more_and_another_tenant_is_served_soon() {
+    let rig = Rig::new().await;
+    rig.schedule();
+    for _ in 0..20 {
+        let batch = (0..1_000).map(|_| request("sleep", json!({"ms": 1}))).collect();
+        let outcomes = rig.engine.submit_batch(Origin::default(), batch).await;
+        assert!(outcomes.iter().all(Result::is_ok));
+    }
+    assert!(waits_in_broker(&rig).await <= gristmill_broker::MOST_READY);
+    let origin = Origin { tenant: tenant("other"), ..Origin::default() };
+    let submitted = Instant::now();
+    let other = rig.engine.submit(origin, request("sleep", json!({"ms": 0}))).await.expect("accepted").key;
+    rig.work_with(WorkerConfig { concurrency: 8, ..WorkerConfig::default() });
+    rig.engine.wait(&other, DEADLINE).await.expect("a job");
+    let left = rig.engine.stats(&tenant("default")).await.expect("statistics").counts.queued;
+    println!("the other tenant's job took {:?}; {left} of the flood were left", submitted.elapsed());
+    assert_eq!(rig.job(&other).await.state, State::Succeeded);
+    eventually("the flood is done", || async {
+        let counts = rig.engine.stats(&tenant("default")).await.expect("statistics").counts;
+        (counts.succeeded == 20_000).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn urgent_jobs_go_first_and_the_others_are_not_starved() {
+    let rig = Rig::new().await;
+    let mut keys = Vec::new();
+    for priority in ["low", "normal", "high"] {
+        for _ in 0..60 {
+            keys.push(rig.submit(with("sleep", json!({"ms": 2}), json!({"priority": priority}))).await);
+        }
+    }
+    rig.work_with(WorkerConfig { concurrency: 1, ..WorkerConfig::default() });
+    for key in &keys {
+        rig.reaches(key, State::Succeeded).await;
+    }
+    let mut started = Vec::new();
+    for key in &keys {
+        let job = rig.job(key).await;
+        started.push((job.started_at, job.priority));
+    }
+    started.sort();
+    let among_the_first = |priority| started[..60].iter().filter(|(_, of)| *of == priority).count();
+    let [high, normal, low] = Priority::ALL.map(among_the_first);
+    assert!(high > normal && normal > low && low > 0, "high {high}, normal {normal}, low {low}");
+}

@@ -1,0 +1,51 @@
+//! Opening a store by its URL: the only place that knows which backends there are.
+
+use std::{path::PathBuf, sync::Arc};
+
+use gristmill_common::Clock;
+
+use crate::{Store, StoreError, sqlite::SqliteStore};
+
+/// An open store, and what its owner must know of it.
+pub struct Opened {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// Who else may be using it.
+    pub ownership: Ownership,
+}
+
+/// Who uses a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ownership {
+    /// This process alone. Whatever was running when it opened the store is running no more.
+    Exclusive,
+    /// Other processes too: only the end of a lease tells that its worker is gone.
+    Shared,
+}
+
+/// Opens the store at a URL. `sqlite:///absolute/path` and `sqlite://relative/path` name a data folder, which is
+/// made if it is missing; the path is taken as it stands.
+///
+/// A store that has a clock of its own sets `clock` by it. SQLite has none, and leaves it at the host's time.
+///
+/// The store is closed when the last reference to it is dropped; what was handed to it before is still written.
+///
+/// # Errors
+/// The URL names no backend or no usable folder, the folder is in use, or holds something other than a store
+/// that this build can read.
+pub async fn open(url: &str, clock: &Clock) -> Result<Opened, StoreError> {
+    let _ = clock;
+    match url.split_once("://") {
+        Some(("sqlite", "")) => Err(StoreError::Url("name a folder, as in sqlite:///var/lib/gristmill".into())),
+        Some(("sqlite", folder)) => {
+            let folder = PathBuf::from(folder);
+            let store = tokio::task::spawn_blocking(move || SqliteStore::open(&folder))
+                .await
+                .map_err(StoreError::unavailable)??;
+            Ok(Opened { store: Arc::new(store), ownership: Ownership::Exclusive })
+        }
+        // The rest of the URL may hold a password: it is not repeated.
+        Some((scheme, _)) => Err(StoreError::Url(format!("`{scheme}` is no store; sqlite://<folder> is"))),
+        None => Err(StoreError::Url("expected sqlite://<folder>".into())),
+    }
+}

@@ -1,0 +1,132 @@
+//! Finding jobs: by their keys, and along the duties' indexes.
+
+use gristmill_common::{
+    Part, QueueName, State, Timestamp,
+    job::{Job, JobKey, Lane},
+};
+use rusqlite::{Connection, OptionalExtension, Params, params};
+
+use super::{
+    bodies,
+    fault::Fault,
+    row::{self, Cells, columns},
+};
+use crate::{DueScan, Found};
+
+const FIND: &str = concat!("SELECT ", columns!(), " FROM jobs WHERE tenant = ?1 AND id = ?2");
+
+/// The job, and its result if it has one, from one moment.
+const GET: &str = concat!(
+    "SELECT ",
+    columns!(),
+    ", bytes, blob, length FROM jobs LEFT JOIN results ON results.job = jobs.n WHERE tenant = ?1 AND id = ?2"
+);
+
+pub(super) const DUE: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM jobs INDEXED BY jobs_duties WHERE state = ?1 AND lane = ?2 AND (wake_at, id) > (?3, ?4) \
+     AND wake_at <= ?5 ORDER BY wake_at, id LIMIT ?6"
+);
+
+pub(super) const OVERDUE: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM jobs INDEXED BY jobs_deadline WHERE deadline IS NOT NULL AND state IN (0, 1) AND deadline <= ?1 \
+     ORDER BY deadline, id LIMIT ?2"
+);
+
+/// The next lane after one.
+pub(super) const NEXT_LANE: &str =
+    "SELECT lane FROM jobs INDEXED BY jobs_duties WHERE state = 1 AND lane > ?1 ORDER BY lane LIMIT 1";
+
+/// Lanes begin with their queue and a slash; `0` comes right after the slash.
+pub(super) const OLDEST_WAITING: &str = "SELECT min(created_at) FROM (SELECT created_at FROM jobs \
+     INDEXED BY jobs_duties WHERE state = 1 AND lane > ?1 || '/' AND lane < ?1 || '0' LIMIT 10000)";
+
+/// A job and its number.
+pub(super) fn find(conn: &Connection, key: &JobKey) -> Result<Option<(i64, Job)>, Fault> {
+    let mut statement = conn.prepare_cached(FIND)?;
+    let found =
+        statement.query_row(params![key.tenant.as_str(), key.id.as_bytes()], |row| Ok(row::read(&mut Cells::of(row))));
+    found.optional()?.transpose()
+}
+
+pub(super) fn get(conn: &Connection, key: &JobKey) -> Result<Option<Found>, Fault> {
+    let mut statement = conn.prepare_cached(GET)?;
+    let found = statement.query_row(params![key.tenant.as_str(), key.id.as_bytes()], |row| {
+        let mut cells = Cells::of(row);
+        Ok(row::read(&mut cells).and_then(|(_, job)| Ok(Found { job, result: cells.body()? })))
+    });
+    found.optional()?.transpose()
+}
+
+pub(super) fn body(conn: &Connection, key: &JobKey, part: Part) -> Result<Option<gristmill_common::Body>, Fault> {
+    let snapshot = conn.unchecked_transaction()?;
+    match number(&snapshot, key)? {
+        Some(n) => bodies::read(&snapshot, n, part),
+        None => Ok(None),
+    }
+}
+
+/// A job's number.
+pub(super) fn number(conn: &Connection, key: &JobKey) -> Result<Option<i64>, Fault> {
+    let mut statement = conn.prepare_cached("SELECT n FROM jobs WHERE tenant = ?1 AND id = ?2")?;
+    Ok(statement.query_row(params![key.tenant.as_str(), key.id.as_bytes()], |row| row.get(0)).optional()?)
+}
+
+pub(super) fn waiting(conn: &Connection, keys: &[JobKey]) -> Result<Vec<Job>, Fault> {
+    let mut waiting = Vec::new();
+    for key in keys {
+        match find(conn, key)? {
+            Some((_, job)) if job.state == State::Queued => waiting.push(job),
+            _ => {}
+        }
+    }
+    Ok(waiting)
+}
+
+pub(super) fn due(conn: &Connection, scan: &DueScan) -> Result<Vec<Job>, Fault> {
+    let lane = scan.lane.as_ref().map(Lane::to_text).unwrap_or_default();
+    let (after, id) = match &scan.after {
+        Some(position) => (position.at.as_millis(), &position.id.as_bytes()[..]),
+        None => (i64::MIN, &[][..]),
+    };
+    let until = scan.until.as_millis();
+    collect(conn, DUE, params![row::state_code(scan.state), lane, after, id, until, limit(scan.limit)])
+}
+
+pub(super) fn overdue(conn: &Connection, now: Timestamp, most: usize) -> Result<Vec<Job>, Fault> {
+    collect(conn, OVERDUE, params![now.as_millis(), limit(most)])
+}
+
+fn collect(conn: &Connection, sql: &str, params: impl Params) -> Result<Vec<Job>, Fault> {
+    let mut statement = conn.prepare_cached(sql)?;
+    let mut rows = statement.query(params)?;
+    let mut jobs = Vec::new();
+    while let Some(found) = rows.next()? {
+        jobs.push(row::read(&mut Cells::of(found))?.1);
+    }
+    Ok(jobs)
+}
+
+pub(super) fn lanes(conn: &Connection) -> Result<Vec<Lane>, Fault> {
+    let mut statement = conn.prepare_cached(NEXT_LANE)?;
+    let (mut lanes, mut last) = (Vec::new(), String::new());
+    while let Some(text) = statement.query_row([&last], |row| row.get::<_, String>(0)).optional()? {
+        lanes.push(Lane::from_text(&text).ok_or_else(|| Fault::Corrupt(format!("`{text}` is no lane")))?);
+        last = text;
+    }
+    Ok(lanes)
+}
+
+pub(super) fn oldest_waiting(conn: &Connection, queue: &QueueName) -> Result<Option<Timestamp>, Fault> {
+    let mut statement = conn.prepare_cached(OLDEST_WAITING)?;
+    let oldest: Option<i64> = statement.query_row([queue.as_str()], |row| row.get(0))?;
+    Ok(oldest.map(Timestamp::from_millis))
+}
+
+/// A limit as SQLite takes it.
+pub(super) fn limit(most: usize) -> i64 {
+    i64::try_from(most).unwrap_or(i64::MAX)
+}

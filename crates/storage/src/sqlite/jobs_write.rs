@@ -1,0 +1,153 @@
+//! What changes jobs. Everything here runs on the writer, so between reading a row and writing it nobody else
+//! writes: that is the compare-and-set.
+
+use gristmill_common::{
+    Body, LeaseId, Part, State, Timestamp,
+    job::{Change, Job, JobKey, NewJob},
+};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::{
+    blobs, bodies,
+    fault::Fault,
+    jobs_read::find,
+    logs,
+    row::{self, Cells, Indexed},
+    writer::Session,
+};
+use crate::{Claim, Claimed, Inserted, Removal, Renewal, Whom};
+
+/// The bytes of bodies that a write of these jobs brings.
+pub(super) fn inline_bytes<'a>(bodies: impl Iterator<Item = &'a Body>) -> usize {
+    bodies.map(|body| if let Body::Inline(bytes) = body { bytes.len() } else { 0 }).sum()
+}
+
+pub(super) fn insert(session: &mut Session, jobs: &[NewJob]) -> Result<Vec<Inserted>, Fault> {
+    jobs.iter().map(|new| insert_one(session, new)).collect()
+}
+
+fn insert_one(session: &mut Session, new: &NewJob) -> Result<Inserted, Fault> {
+    let conn = &session.conn;
+    let Some(n) = row::insert(conn, &new.job)? else {
+        let taken = find(conn, &new.job.key)?;
+        let (_, job) = taken.ok_or_else(|| Fault::Corrupt(format!("{} is both there and not", new.job.key.id)))?;
+        return Ok(Inserted::Exists(job));
+    };
+    bodies::write(conn, n, Part::Payload, &new.payload)?;
+    if let Some(text) = &new.text {
+        bodies::write(conn, n, Part::Text, text)?;
+    }
+    session.counts.add(&new.job);
+    Ok(Inserted::Created)
+}
+
+pub(super) fn claim(session: &mut Session, claim: &Claim) -> Result<Vec<Claimed>, Fault> {
+    let mut claimed = Vec::with_capacity(claim.keys.len());
+    for key in &claim.keys {
+        let Some((n, job)) = find(&session.conn, key)? else { continue };
+        if claim.whom == Whom::NeverRescued && job.rescues > 0 {
+            continue;
+        }
+        // A job that may not be claimed is left alone; the claimer learns that from its absence.
+        let Ok(change) = job.claim(claim.lease, claim.worker, claim.now, claim.until) else { continue };
+        if let Some(job) = carry_out(session, n, job, change)? {
+            claimed.push(with_bodies(&session.conn, n, job)?);
+        }
+    }
+    Ok(claimed)
+}
+
+/// Asked of the writer, so that a claim whose answer was lost is through before this is.
+pub(super) fn held(conn: &Connection, lease: LeaseId, keys: &[JobKey]) -> Result<Vec<Claimed>, Fault> {
+    let mut held = Vec::new();
+    for key in keys {
+        match find(conn, key)? {
+            Some((n, job)) if job.state == State::Running && job.lease == Some(lease) => {
+                held.push(with_bodies(conn, n, job)?);
+            }
+            _ => {}
+        }
+    }
+    Ok(held)
+}
+
+fn with_bodies(conn: &Connection, n: i64, job: Job) -> Result<Claimed, Fault> {
+    let payload = bodies::read(conn, n, Part::Payload)?;
+    let payload = payload.ok_or_else(|| Fault::Corrupt(format!("{} has lost its payload", job.key.id)))?;
+    Ok(Claimed { job, payload, text: bodies::read(conn, n, Part::Text)? })
+}
+
+pub(super) fn apply(session: &mut Session, changes: Vec<Change>) -> Result<Vec<Option<Job>>, Fault> {
+    changes
+        .into_iter()
+        .map(|change| match find(&session.conn, &change.key)? {
+            Some((n, job)) => carry_out(session, n, job, change),
+            None => Ok(None),
+        })
+        .collect()
+}
+
+/// Writes a changed job; `None` if the change's guard does not hold.
+fn carry_out(session: &mut Session, n: i64, mut job: Job, mut change: Change) -> Result<Option<Job>, Fault> {
+    let (before, result) = (Indexed::of(&job), change.result.take());
+    if !change.apply(&mut job) {
+        return Ok(None);
+    }
+    row::update(&session.conn, n, &before, &job)?;
+    if let Some(result) = result {
+        bodies::write(&session.conn, n, Part::Result, &result)?;
+    }
+    session.counts.moved(&job, before.state);
+    Ok(Some(job))
+}
+
+pub(super) fn renew(conn: &Connection, held: &[(JobKey, LeaseId)], until: Timestamp) -> Result<Vec<Renewal>, Fault> {
+    let mut statement = conn.prepare_cached(
+        "UPDATE jobs SET wake_at = ?4 WHERE tenant = ?1 AND id = ?2 AND state = 2 AND lease = ?3 \
+         RETURNING cancel_requested",
+    )?;
+    let mut renew = |(key, lease): &(JobKey, LeaseId)| {
+        let values = params![key.tenant.as_str(), key.id.as_bytes(), lease.as_bytes(), until.as_millis()];
+        let stop_requested: Option<bool> = statement.query_row(values, |row| row.get(0)).optional()?;
+        Ok(match stop_requested {
+            Some(false) => Renewal::Held,
+            Some(true) => Renewal::StopRequested,
+            None => Renewal::Lost,
+        })
+    };
+    held.iter().map(&mut renew).collect()
+}
+
+/// Erases jobs; which of them were, and whether any blob is now to be deleted.
+pub(super) fn remove(session: &mut Session, removals: &[Removal]) -> Result<(Vec<bool>, bool), Fault> {
+    let mut left_blobs = false;
+    let removed = removals
+        .iter()
+        .map(|removal| {
+            let Some(blobs) = remove_one(session, removal)? else { return Ok(false) };
+            left_blobs |= blobs;
+            Ok(true)
+        })
+        .collect::<Result<_, Fault>>()?;
+    Ok((removed, left_blobs))
+}
+
+/// Says whether blobs were left, if the job was erased at all.
+fn remove_one(session: &mut Session, removal: &Removal) -> Result<Option<bool>, Fault> {
+    let (conn, key) = (&session.conn, &removal.key);
+    let mut statement = conn.prepare_cached(
+        "DELETE FROM jobs WHERE tenant = ?1 AND id = ?2 AND state = ?3 AND wake_at = ?4 RETURNING n, queue",
+    )?;
+    let values =
+        params![key.tenant.as_str(), key.id.as_bytes(), row::state_code(removal.state), removal.wake_at.as_millis()];
+    let erased = statement.query_row(values, |row| {
+        let mut cells = Cells::of(row);
+        Ok(cells.int().and_then(|n| Ok((n, cells.parsed()?))))
+    });
+    let Some((n, queue)) = erased.optional()?.transpose()? else { return Ok(None) };
+    bodies::remove(conn, n)?;
+    logs::remove(conn, n)?;
+    let left_blobs = blobs::disown(conn, key)?;
+    session.counts.removed(key, &queue, removal.state);
+    Ok(Some(left_blobs))
+}

@@ -1,0 +1,83 @@
+//! The store on SQLite, for one program on one machine: one thread that writes, a few that read, and one that
+//! moves the log's pages into the database.
+
+mod blobs;
+mod bodies;
+mod checkpoint;
+mod counts;
+mod fault;
+mod folder;
+mod jobs_read;
+mod jobs_write;
+mod list;
+mod logs;
+#[cfg(test)]
+mod plans;
+mod readers;
+mod records;
+mod row;
+mod schema;
+mod store;
+#[cfg(test)]
+mod trouble;
+mod writer;
+
+use std::path::Path;
+
+use self::{
+    checkpoint::Checkpointer,
+    folder::Folder,
+    readers::Readers,
+    schema::Role,
+    writer::{Bounds, Writer},
+};
+use crate::StoreError;
+
+/// Threads for reads of a few rows: a job, a body, a duty's range.
+const POINT_READERS: usize = 2;
+/// Threads for reads of up to thousands of rows, so that a list never holds up a job.
+const SCAN_READERS: usize = 1;
+
+/// A data folder, opened. The traits of a store are implemented in `store.rs`.
+///
+/// It is closed field by field in this order: the writer first writes what waits, the checkpointer then empties
+/// the log, and the folder is let go of last.
+pub(crate) struct SqliteStore {
+    writer: Writer,
+    points: Readers,
+    scans: Readers,
+    _checkpointer: Checkpointer,
+    _folder: Folder,
+}
+
+impl SqliteStore {
+    /// Opens a data folder; blocks meanwhile.
+    ///
+    /// # Errors
+    /// See [`crate::open`].
+    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
+        Self::open_with(path, Bounds::default())
+    }
+
+    fn open_with(path: &Path, bounds: Bounds) -> Result<Self, StoreError> {
+        let folder = Folder::take(path)?;
+        let path = folder.database();
+        let writing = schema::prepare(&path)?;
+        let checkpointing = schema::join(&path, Role::Checkpointer)?;
+        let checkpointer = Checkpointer::start(checkpointing).map_err(StoreError::unavailable)?;
+        Ok(Self {
+            writer: Writer::start(writing, checkpointer.signal(), bounds).map_err(StoreError::unavailable)?,
+            points: Readers::start(&path, POINT_READERS, "store-read")?,
+            scans: Readers::start(&path, SCAN_READERS, "store-scan")?,
+            _checkpointer: checkpointer,
+            _folder: folder,
+        })
+    }
+
+    /// Erases blobs that are to be deleted, a few chunks at a time. What a caller that goes away leaves is
+    /// erased by the next sweep.
+    async fn sweep(&self) -> Result<(), StoreError> {
+        while self.writer.write(0, |session| blobs::sweep(&session.conn)).await? {}
+        Ok(())
+    }
+}

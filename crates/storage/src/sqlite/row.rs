@@ -1,0 +1,316 @@
+//! A job as a row: which column holds what, in which order, in which form.
+
+use std::str::FromStr;
+
+use gristmill_common::{
+    BlobRef, Body, JobId, State, Timestamp,
+    job::{Job, JobKey, Priority, Progress},
+};
+use rusqlite::{Connection, Row, ToSql, types::ValueRef};
+use serde::de::DeserializeOwned;
+
+use super::fault::Fault;
+
+/// The columns that [`read`] reads, in its order.
+macro_rules! columns {
+    () => {
+        "jobs.n, jobs.tenant, jobs.id, job_type, queue, priority, state, wake_at, attempt, max_attempts, claims, \
+         rescues, rings, lease, worker, settled_by, cancel_requested, backoff, timeout_ms, deadline, run_at, \
+         created_at, started_at, finished_at, failed_at, percent, message, error, tags, trace, fingerprint, \
+         version, history"
+    };
+}
+pub(super) use columns;
+
+/// The number that stands for a state in the database.
+pub(super) fn state_code(state: State) -> i64 {
+    match state {
+        State::Scheduled => 0,
+        State::Queued => 1,
+        State::Running => 2,
+        State::Succeeded => 3,
+        State::Failed => 4,
+        State::Cancelled => 5,
+    }
+}
+
+/// The lane of a job as the duties' index has it.
+pub(super) fn lane_text(job: &Job) -> String {
+    if job.state == State::Queued { job.lane().to_text() } else { String::new() }
+}
+
+/// The cells of a row, from left to right.
+pub(super) struct Cells<'r> {
+    row: &'r Row<'r>,
+    next: usize,
+}
+
+impl<'r> Cells<'r> {
+    /// From the first cell on.
+    pub(super) fn of(row: &'r Row<'r>) -> Self {
+        Self { row, next: 0 }
+    }
+
+    fn take(&mut self) -> Result<ValueRef<'r>, Fault> {
+        let value = self.row.get_ref(self.next)?;
+        self.next += 1;
+        Ok(value)
+    }
+
+    fn wrong(&self, what: impl std::fmt::Display) -> Fault {
+        let column = self.row.as_ref().column_name(self.next - 1).unwrap_or("?");
+        Fault::Corrupt(format!("column {column}: {what}"))
+    }
+
+    pub(super) fn int(&mut self) -> Result<i64, Fault> {
+        self.take()?.as_i64().map_err(|error| self.wrong(error))
+    }
+
+    pub(super) fn int_or_none(&mut self) -> Result<Option<i64>, Fault> {
+        self.take()?.as_i64_or_null().map_err(|error| self.wrong(error))
+    }
+
+    /// A number that is never negative.
+    pub(super) fn unsigned<N: TryFrom<i64>>(&mut self) -> Result<N, Fault> {
+        let number = self.int()?;
+        N::try_from(number).map_err(|_| self.wrong(format_args!("{number} is out of range")))
+    }
+
+    pub(super) fn text(&mut self) -> Result<&'r str, Fault> {
+        self.take()?.as_str().map_err(|error| self.wrong(error))
+    }
+
+    pub(super) fn text_or_none(&mut self) -> Result<Option<&'r str>, Fault> {
+        self.take()?.as_str_or_null().map_err(|error| self.wrong(error))
+    }
+
+    pub(super) fn bytes_or_none(&mut self) -> Result<Option<&'r [u8]>, Fault> {
+        self.take()?.as_blob_or_null().map_err(|error| self.wrong(error))
+    }
+
+    /// So many bytes.
+    pub(super) fn array_or_none<const N: usize>(&mut self) -> Result<Option<[u8; N]>, Fault> {
+        let bytes = self.bytes_or_none()?;
+        bytes.map(<[u8; N]>::try_from).transpose().map_err(|error| self.wrong(error))
+    }
+
+    /// The 16 bytes of an id.
+    pub(super) fn id(&mut self) -> Result<[u8; 16], Fault> {
+        self.array_or_none()?.ok_or_else(|| self.wrong("is NULL"))
+    }
+
+    pub(super) fn parsed<T: FromStr<Err: std::fmt::Display>>(&mut self) -> Result<T, Fault> {
+        self.text()?.parse().map_err(|error| self.wrong(error))
+    }
+
+    pub(super) fn time(&mut self) -> Result<Timestamp, Fault> {
+        self.int().map(Timestamp::from_millis)
+    }
+
+    pub(super) fn time_or_none(&mut self) -> Result<Option<Timestamp>, Fault> {
+        Ok(self.int_or_none()?.map(Timestamp::from_millis))
+    }
+
+    pub(super) fn state(&mut self) -> Result<State, Fault> {
+        let code = self.int()?;
+        let state = State::ALL.into_iter().find(|state| state_code(*state) == code);
+        state.ok_or_else(|| self.wrong(format_args!("{code} is no state")))
+    }
+
+    pub(super) fn priority(&mut self) -> Result<Priority, Fault> {
+        let band: usize = self.unsigned()?;
+        Priority::ALL.get(band).copied().ok_or_else(|| self.wrong(format_args!("{band} is no band")))
+    }
+
+    pub(super) fn json<T: DeserializeOwned>(&mut self) -> Result<T, Fault> {
+        serde_json::from_str(self.text()?).map_err(|error| self.wrong(error))
+    }
+
+    pub(super) fn json_or_none<T: DeserializeOwned>(&mut self) -> Result<Option<T>, Fault> {
+        self.text_or_none()?.map(serde_json::from_str).transpose().map_err(|error| self.wrong(error))
+    }
+
+    /// A body's `bytes`, `blob` and `length`; `None` if they are missing.
+    pub(super) fn body(&mut self) -> Result<Option<Body>, Fault> {
+        let bytes = self.bytes_or_none()?.map(bytes::Bytes::copy_from_slice);
+        let blob = self.array_or_none()?;
+        let length = self.int_or_none()?;
+        Ok(match (bytes, blob, length) {
+            (Some(bytes), _, _) => Some(Body::Inline(bytes)),
+            (None, Some(id), Some(length)) => {
+                let id = gristmill_common::BlobId::from_bytes(id);
+                Some(Body::Blob(BlobRef { id, bytes: u64::try_from(length).unwrap_or(0) }))
+            }
+            _ => None,
+        })
+    }
+}
+
+/// Reads a job, whose columns come next, and its number.
+pub(super) fn read(cells: &mut Cells<'_>) -> Result<(i64, Job), Fault> {
+    let n = cells.int()?;
+    let job = Job {
+        key: JobKey { tenant: cells.parsed()?, id: JobId::from_bytes(cells.id()?) },
+        job_type: cells.parsed()?,
+        queue: cells.parsed()?,
+        priority: cells.priority()?,
+        state: cells.state()?,
+        wake_at: cells.time()?,
+        attempt: cells.unsigned()?,
+        max_attempts: cells.unsigned()?,
+        claims: cells.unsigned()?,
+        rescues: cells.unsigned()?,
+        rings: cells.unsigned()?,
+        lease: cells.array_or_none()?.map(gristmill_common::LeaseId::from_bytes),
+        worker: cells.array_or_none()?.map(gristmill_common::WorkerId::from_bytes),
+        settled_by: cells.array_or_none()?.map(gristmill_common::LeaseId::from_bytes),
+        cancel_requested: cells.int()? != 0,
+        backoff: cells.json()?,
+        timeout_ms: cells.unsigned()?,
+        deadline: cells.time_or_none()?,
+        run_at: cells.time_or_none()?,
+        created_at: cells.time()?,
+        started_at: cells.time_or_none()?,
+        finished_at: cells.time_or_none()?,
+        failed_at: cells.time_or_none()?,
+        progress: Progress { percent: cells.unsigned()?, message: cells.text_or_none()?.map(str::to_owned) },
+        error: cells.json_or_none()?,
+        tags: cells.json_or_none()?.unwrap_or_default(),
+        trace: cells.text_or_none()?.map(str::to_owned),
+        fingerprint: cells.array_or_none()?,
+        version: cells.unsigned()?,
+        history: cells.json()?,
+    };
+    Ok((n, job))
+}
+
+/// Stores a new row and returns its number; `None` if the job's key is taken.
+pub(super) fn insert(conn: &Connection, job: &Job) -> Result<Option<i64>, Fault> {
+    let mut statement = conn.prepare_cached(
+        "INSERT INTO jobs (tenant, id, job_type, queue, priority, state, lane, wake_at, attempt, max_attempts, \
+         claims, rescues, rings, lease, worker, settled_by, cancel_requested, backoff, timeout_ms, deadline, \
+         run_at, created_at, started_at, finished_at, failed_at, percent, message, error, tags, trace, \
+         fingerprint, version, history) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, \
+         ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33) ON CONFLICT (tenant, id) DO NOTHING",
+    )?;
+    let tags = if job.tags.is_empty() { None } else { Some(json(&job.tags)?) };
+    let stored = statement.execute(rusqlite::params![
+        job.key.tenant.as_str(),
+        job.key.id.as_bytes(),
+        job.job_type.as_str(),
+        job.queue.as_str(),
+        job.priority.band() as i64,
+        state_code(job.state),
+        lane_text(job),
+        job.wake_at.as_millis(),
+        job.attempt,
+        job.max_attempts,
+        job.claims,
+        job.rescues,
+        job.rings,
+        job.lease.as_ref().map(|lease| lease.as_bytes()),
+        job.worker.as_ref().map(|worker| worker.as_bytes()),
+        job.settled_by.as_ref().map(|lease| lease.as_bytes()),
+        job.cancel_requested,
+        json(&job.backoff)?,
+        signed(job.timeout_ms),
+        job.deadline.map(Timestamp::as_millis),
+        job.run_at.map(Timestamp::as_millis),
+        job.created_at.as_millis(),
+        job.started_at.map(Timestamp::as_millis),
+        job.finished_at.map(Timestamp::as_millis),
+        job.failed_at.map(Timestamp::as_millis),
+        job.progress.percent,
+        job.progress.message,
+        job.error.as_ref().map(json).transpose()?,
+        tags,
+        job.trace,
+        job.fingerprint.as_ref(),
+        signed(job.version),
+        json(&job.history)?,
+    ])?;
+    Ok((stored == 1).then(|| conn.last_insert_rowid()))
+}
+
+/// What a change may alter; `state`, `lane` and `wake_at`, and `failed_at`, only where they differ, since each
+/// of these costs the rewriting of an index.
+macro_rules! update {
+    ($more:literal) => {
+        concat!(
+            "UPDATE jobs SET attempt = ?2, max_attempts = ?3, claims = ?4, rescues = ?5, rings = ?6, lease = ?7, \
+             worker = ?8, settled_by = ?9, cancel_requested = ?10, started_at = ?11, finished_at = ?12, \
+             percent = ?13, message = ?14, error = ?15, version = ?16, history = ?17",
+            $more,
+            " WHERE n = ?1"
+        )
+    };
+}
+
+/// Writes a row again, after a change from `before`.
+pub(super) fn update(conn: &Connection, n: i64, before: &Indexed, job: &Job) -> Result<(), Fault> {
+    let (version, history) = (signed(job.version), json(&job.history)?);
+    let error = job.error.as_ref().map(json).transpose()?;
+    let (lease, worker) = (job.lease.as_ref().map(|id| id.as_bytes()), job.worker.as_ref().map(|id| id.as_bytes()));
+    let settled_by = job.settled_by.as_ref().map(|id| id.as_bytes());
+    let (started_at, finished_at) =
+        (job.started_at.map(Timestamp::as_millis), job.finished_at.map(Timestamp::as_millis));
+    let (state, lane, wake_at) = (state_code(job.state), lane_text(job), job.wake_at.as_millis());
+    let failed_at = job.failed_at.map(Timestamp::as_millis);
+    let values: [&dyn ToSql; 21] = [
+        &n,
+        &job.attempt,
+        &job.max_attempts,
+        &job.claims,
+        &job.rescues,
+        &job.rings,
+        &lease,
+        &worker,
+        &settled_by,
+        &job.cancel_requested,
+        &started_at,
+        &finished_at,
+        &job.progress.percent,
+        &job.progress.message,
+        &error,
+        &version,
+        &history,
+        &state,
+        &lane,
+        &wake_at,
+        &failed_at,
+    ];
+    let after = Indexed::of(job);
+    let (sql, used) = if after == *before {
+        (update!(""), 17)
+    } else if after.failed_at == before.failed_at {
+        (update!(", state = ?18, lane = ?19, wake_at = ?20"), 20)
+    } else {
+        (update!(", state = ?18, lane = ?19, wake_at = ?20, failed_at = ?21"), 21)
+    };
+    conn.prepare_cached(sql)?.execute(&values[..used])?;
+    Ok(())
+}
+
+/// The fields of a job that an index holds and a change may alter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Indexed {
+    pub(super) state: State,
+    wake_at: Timestamp,
+    failed_at: Option<Timestamp>,
+}
+
+impl Indexed {
+    pub(super) fn of(job: &Job) -> Self {
+        Self { state: job.state, wake_at: job.wake_at, failed_at: job.failed_at }
+    }
+}
+
+pub(super) fn json(value: &impl serde::Serialize) -> Result<String, Fault> {
+    serde_json::to_string(value).map_err(|error| Fault::Corrupt(error.to_string()))
+}
+
+/// SQLite has signed numbers only. No timeout and no version comes near the end of them.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,148 @@
+//! The database file: is it ours, which version has it, and how each connection to it is set up.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+
+use super::fault::Fault;
+use crate::StoreError;
+
+/// "GmJ1" in ASCII: what `PRAGMA application_id` says of our files.
+const APPLICATION_ID: i32 = 0x476d_4a31;
+
+/// Each brings the schema from one version to the next; the first makes version 1. They are never edited once
+/// released.
+const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_jobs.sql")];
+
+/// How long a connection waits for another one's lock. Only a checkpoint that restarts the log holds one long
+/// enough to notice.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Statements that a connection keeps prepared; above the number there are.
+const STATEMENTS: usize = 96;
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// The one that writes.
+    Writer,
+    /// One that reads.
+    Reader,
+    /// The one that moves the log's pages into the database.
+    Checkpointer,
+}
+
+impl Role {
+    /// The most memory for pages, in KiB.
+    fn cache_kib(self) -> u32 {
+        match self {
+            Self::Writer => 8 * 1024,
+            Self::Reader => 2 * 1024,
+            Self::Checkpointer => 256,
+        }
+    }
+}
+
+/// Opens the database for writing, after making sure that it is ours and up to date. A file that is not ours is
+/// left as it is.
+///
+/// # Errors
+/// See [`crate::open`].
+pub(super) fn prepare(path: &Path) -> Result<Connection, StoreError> {
+    let mut conn = connect(path, Role::Writer).map_err(|fault| unreadable(path, fault))?;
+    let version = identify(&conn, path)?;
+    let known = MIGRATIONS.len() as u32;
+    if version > known {
+        return Err(StoreError::NewerSchema { found: version, known });
+    }
+    set_up(&conn, Role::Writer)?;
+    migrate(&mut conn, version)?;
+    Ok(conn)
+}
+
+/// Another connection to a database that [`prepare`] has opened.
+///
+/// # Errors
+/// It cannot be opened.
+pub(super) fn join(path: &Path, role: Role) -> Result<Connection, StoreError> {
+    let conn = connect(path, role)?;
+    set_up(&conn, role)?;
+    Ok(conn)
+}
+
+fn connect(path: &Path, role: Role) -> Result<Connection, Fault> {
+    let access = match role {
+        Role::Reader => OpenFlags::SQLITE_OPEN_READ_ONLY,
+        Role::Writer | Role::Checkpointer => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
+    };
+    // Each connection stays on one thread at a time: SQLite need not lock it.
+    let conn = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    conn.busy_timeout(PATIENCE)?;
+    Ok(conn)
+}
+
+/// The version of the schema; 0 for a new file.
+fn identify(conn: &Connection, path: &Path) -> Result<u32, StoreError> {
+    let read = || -> Result<(i32, u32, i64), rusqlite::Error> {
+        let application = conn.pragma_query_value(None, "application_id", |row| row.get(0))?;
+        let version = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        let objects = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        Ok((application, version, objects))
+    };
+    match read().map_err(|error| unreadable(path, error.into()))? {
+        (APPLICATION_ID, version, _) => Ok(version),
+        (0, 0, 0) => Ok(0),
+        (application, ..) => Err(StoreError::NotADatabase {
+            path: path.display().to_string(),
+            source: Arc::new(Fault::Corrupt(format!("its application_id is {application:#x}"))),
+        }),
+    }
+}
+
+fn unreadable(path: &Path, fault: Fault) -> StoreError {
+    let code = match &fault {
+        Fault::Sql(error) => error.sqlite_error_code(),
+        Fault::Corrupt(_) => None,
+    };
+    match code {
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+            StoreError::NotADatabase { path: path.display().to_string(), source: Arc::new(fault) }
+        }
+        Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => {
+            StoreError::Url(format!("{} cannot be used: {fault}", path.display()))
+        }
+        _ => fault.into(),
+    }
+}
+
+fn set_up(conn: &Connection, role: Role) -> Result<(), Fault> {
+    if role == Role::Writer {
+        let mode: String = conn.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
+        if mode != "wal" {
+            return Err(Fault::Corrupt(format!("SQLite refuses a write-ahead log and keeps `{mode}`")));
+        }
+    }
+    // A commit is on the disk before it is answered. Checkpoints are the checkpointer's: within a commit they
+    // would stall it. Savepoints undo from memory, not from a file.
+    conn.execute_batch(&format!(
+        "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA temp_store = MEMORY; \
+         PRAGMA mmap_size = 0; PRAGMA cache_size = -{};",
+        role.cache_kib()
+    ))?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(())
+}
+
+fn migrate(conn: &mut Connection, version: u32) -> Result<(), Fault> {
+    if version as usize == MIGRATIONS.len() {
+        return Ok(());
+    }
+    let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for step in &MIGRATIONS[version as usize..] {
+        transaction.execute_batch(step)?;
+    }
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.pragma_update(None, "user_version", MIGRATIONS.len() as u32)?;
+    transaction.commit()?;
+    Ok(())
+}

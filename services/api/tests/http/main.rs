@@ -1,0 +1,12 @@
+//! The service over real sockets, on a real store, broker, worker and scheduler.
+
+mod batch;
+mod document;
+mod errors;
+mod jobs;
+mod lists;
+mod page;
+mod platform;
+mod raw;
+mod support;
+mod text;

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod health;
+pub mod process;
 pub mod settings;
 pub mod shutdown;
 pub mod telemetry;

@@ -230,3 +230,6 @@ impl ResponseError for Rendered {
         answer
     }
 }
+
+#[cfg(test)]
+mod tests;

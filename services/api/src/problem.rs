@@ -239,14 +239,15 @@ impl ApiError {
 
     /// The fields of a text submission stand in the query.
     pub(crate) fn in_query(mut self) -> Self {
-        let mut moved = false;
         for error in &mut self.errors {
             if let Some(name) = error.pointer.strip_prefix('/') {
                 error.pointer = format!("?{name}");
-                moved = true;
             }
         }
-        if moved { Self { source: self.source, ..Self::with_errors(self.code, self.errors) } } else { self }
+        if self.code == Code::InvalidJob {
+            return Self { source: self.source, ..Self::with_errors(self.code, self.errors) };
+        }
+        self
     }
 }
 
@@ -349,6 +350,41 @@ mod tests {
             assert!(code.word().bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase() || byte.is_ascii_digit()));
             assert!((400..600).contains(&code.status()));
             assert_eq!(code.retry_after().is_some(), code.status() == 503, "{}", code.word());
+        }
+    }
+
+    #[test]
+    fn every_failure_of_the_engine_has_its_code() {
+        use gristmill_common::State;
+        let lost = || std::io::Error::other("secret detail");
+        let name = |name: &str| name.parse().expect("a name");
+        for (error, code) in [
+            (EngineError::Invalid(vec![FieldError::new("/tags", "x")]), Code::InvalidJob),
+            (EngineError::UnknownJobType("x".into()), Code::UnknownJobType),
+            (EngineError::UnknownQueue("x".into()), Code::UnknownQueue),
+            (EngineError::TextNotAccepted(name("x")), Code::TextNotAccepted),
+            (EngineError::InvalidUtf8 { offset: 7 }, Code::InvalidUtf8),
+            (EngineError::TextTooLarge { limit: 7 }, Code::PayloadTooLarge),
+            (EngineError::TextBrokeOff, Code::BodyIncomplete),
+            (EngineError::IdempotencyKeyReused, Code::IdempotencyKeyReused),
+            (EngineError::NoSuchJob, Code::JobNotFound),
+            (EngineError::NoSuchQueue, Code::QueueNotFound),
+            (EngineError::NoResult(State::Running), Code::JobNotFinished),
+            (EngineError::NoResult(State::Failed), Code::JobHasNoResult),
+            (EngineError::Conflict { state: State::Succeeded, action: "cancelled" }, Code::JobAlreadyFinished),
+            (EngineError::Conflict { state: State::Succeeded, action: "retried" }, Code::JobNotRetryable),
+            (EngineError::Conflict { state: State::Running, action: "deleted" }, Code::JobNotFinished),
+            (EngineError::BadCursor, Code::InvalidQuery),
+            (StoreError::unavailable(lost()).into(), Code::StoreUnavailable),
+            (StoreError::out_of_space(lost()).into(), Code::OutOfSpace),
+            (StoreError::Overloaded.into(), Code::Overloaded),
+            (StoreError::Corrupt("secret detail".into()).into(), Code::InternalError),
+            (StoreError::InUse("secret detail".into()).into(), Code::InternalError),
+        ] {
+            let error = ApiError::from(error);
+            assert_eq!(error.code(), code);
+            let problem = error.problem("r");
+            assert!(problem.detail.ends_with('.') && !problem.detail.contains("secret"), "{problem:?}");
         }
     }
 

@@ -1,14 +1,31 @@
 //! Everything in one process: the API, the worker and the scheduler on one store and one broker.
 
-use gristmill_runtime::settings::Settings;
+use gristmill_api::{ApiConfig, Server};
+use gristmill_handlers::Registry;
+use gristmill_runtime::{
+    process::Process,
+    settings::{Program, Settings},
+};
 use tokio_util::sync::CancellationToken;
 
-/// Runs the three together until `shutdown`, then drains.
+use crate::serve;
+
+/// Runs the three together, with these handlers, until `shutdown`; then drains.
 ///
 /// # Errors
 /// Something could not be started, or broke off.
-pub async fn run_all(settings: Settings, shutdown: CancellationToken) -> anyhow::Result<()> {
-    // The composition goes here. It calls `serve::announce` once requests are accepted.
-    let _ = (settings, shutdown);
-    anyhow::bail!("the services are not composed yet")
+pub async fn run_all(settings: Settings, registry: Registry, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let process = Process::start(Program::Embedded, &settings, registry, &shutdown).await?;
+    let Process { engine, ownership, readiness, metrics } = process;
+    let server = Server::bind(ApiConfig::from_settings(&settings), engine.clone(), readiness, metrics)?;
+    let scheduler = gristmill_scheduler::prepare(engine.clone(), ownership, &settings).await?;
+    serve::announce(server.address());
+    let serving = async {
+        let served = server.run(shutdown.clone()).await;
+        // Without the API there is nobody left to work for.
+        shutdown.cancel();
+        served
+    };
+    let (served, (), ()) = tokio::join!(serving, gristmill_worker::run(engine, &settings), scheduler.run());
+    Ok(served?)
 }

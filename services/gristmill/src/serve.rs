@@ -65,7 +65,7 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
     let settings = options.sources()?.process_environment().load()?;
     telemetry::init(&settings.log)?;
     let shutdown = shutdown::on_signal().context("cannot listen to signals")?;
-    embedded::run_all(settings, shutdown).await
+    embedded::run_all(settings, gristmill_handlers::built_in()?, shutdown).await
 }
 
 /// Says on stdout that requests are accepted, and where. A closed stdout is nothing to die of.

@@ -49,8 +49,6 @@ pub(crate) enum Action {
 }
 
 const REPLIES: [Reply; 4] = [Reply::Clear, Reply::Lost, Reply::NeverSent, Reply::Late];
-/// How many messages about one job there may be at a time.
-const MOST_MESSAGES: u8 = 2;
 /// How many messages a worker has in hand at most.
 const PREFETCH: u8 = 2;
 
@@ -94,7 +92,7 @@ pub(crate) fn actions(world: &World, bounds: &Bounds, sabotage: Option<Sabotage>
         let ringable = record.state == State::Queued && record.rings < bounds.rings;
         let woken = record.wake_at <= world.now;
         if let Some(scheduler) = idle(world, bounds) {
-            if ringable && woken && world.messages(job) < MOST_MESSAGES && may(Duty::Mark) {
+            if ringable && woken && world.messages(job) < bounds.messages && may(Duty::Mark) {
                 out.push(Action::Ring(scheduler, job));
             }
             if ringable && world.truth[job].rung {

@@ -11,6 +11,8 @@ pub(crate) struct Bounds {
     pub(crate) rings: u8,
     /// How far time goes, in ticks.
     pub(crate) ticks: u8,
+    /// Messages about one job that ringing makes at most, without a doubled one.
+    pub(crate) messages: u8,
     pub(crate) lost: u8,
     pub(crate) doubled: u8,
     /// Workers that die with all that they hold.
@@ -25,12 +27,12 @@ pub(crate) struct Bounds {
 
 impl std::fmt::Display for Bounds {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { jobs, workers, schedulers, attempts, rings, ticks, .. } = self;
+        let Self { jobs, workers, schedulers, attempts, rings, ticks, messages, .. } = self;
         let Self { lost, doubled, deaths, replies, cancels, releases, again, .. } = self;
         write!(
             f,
             "jobs {jobs}, workers {workers}, schedulers {schedulers}, attempts {attempts}, rings {rings}, \
-             ticks {ticks}; lost {lost}, doubled {doubled}, deaths {deaths}, lost replies {replies}, \
+             ticks {ticks}, messages {messages}; lost {lost}, doubled {doubled}, deaths {deaths}, lost replies {replies}, \
              cancels {cancels}, releases {releases}, retries by hand {again}"
         )
     }

@@ -1,41 +1,90 @@
-//! One world for all that differ only in names: of the workers, the schedulers, the jobs and the leases. It
-//! makes the search several times shorter and leaves nothing out.
+//! One world for all that can only go on alike: those that differ in the names of workers, schedulers, jobs and
+//! leases, or in what nobody will ever look at again. It makes the search many times shorter and leaves nothing
+//! out.
+
+use gristmill_common::State;
 
 use crate::{
-    bounds::Bounds,
     record::{Lease, Record},
-    world::{Late, World},
+    step::Stepper,
+    world::{Duty, Late, World},
 };
 
-/// The chosen one of all worlds that differ from this one only in names.
-pub(crate) fn canonical(mut world: World, bounds: &Bounds) -> World {
-    forget(&mut world);
-    if world.spent.again >= bounds.again {
+/// The chosen one of all worlds that go on like this one.
+pub(crate) fn canonical(mut world: World, stepper: &Stepper) -> World {
+    forget_plans(&mut world, stepper);
+    forget_records(&mut world);
+    forget_settlers(&mut world);
+    if world.spent.again >= stepper.bounds.again {
         forget_ended(&mut world);
     }
-    if bounds.jobs == 1 {
-        rename(&mut world);
+    rename(&mut world);
+    if stepper.bounds.jobs == 1 {
         return world;
     }
     let mut other = world.clone();
     swap_jobs(&mut other);
-    rename(&mut world);
     rename(&mut other);
     world.min(other)
 }
 
-/// Clears what can no longer make a difference.
-fn forget(world: &mut World) {
-    let believed: Vec<Lease> = world
-        .workers
-        .iter()
-        .flat_map(|worker| worker.runs.iter().flatten().map(|run| run.lease))
-        .chain(match &world.late {
-            Some(Late::Settle { lease, .. }) => Some(*lease),
-            _ => None,
-        })
-        .collect();
-    // Whose settle was the last matters only to a worker that still asks.
+/// Drops plans that can only be refused, by the guard that they really have: claims never fall, and a lease that
+/// a job has lost never comes back to it.
+fn forget_plans(world: &mut World, stepper: &Stepper) {
+    let (jobs, now) = (world.jobs, world.now);
+    for place in &mut world.schedulers {
+        let Some(plan) = *place else { continue };
+        let (Ok(change), Some(record)) = (stepper.planned(plan, now), jobs[plan.job]) else { continue };
+        let counted = change.guard.claims.is_some() && plan.seen.claims != record.claims;
+        let leased = change.guard.lease.is_some() && plan.seen.lease != record.lease;
+        if counted || leased {
+            *place = None;
+        }
+    }
+}
+
+/// Clears what no decision will look at in the records that were read, and in the jobs themselves.
+fn forget_records(world: &mut World) {
+    // A plan that is left and looks at `claims` has seen what the job has: they may both forget the number.
+    for plan in world.schedulers.iter_mut().flatten() {
+        plan.seen = match plan.duty {
+            Duty::Due => Record { claims: 0, settled_by: None, ..plan.seen },
+            Duty::Mark => Record { claims: 0, settled_by: None, wake_at: 0, attempt: 0, rescues: 0, ..plan.seen },
+            Duty::Rescue => Record { claims: 0, settled_by: None, rings: 0, ..plan.seen },
+        };
+    }
+    let settle = |seen: Record| Record { claims: 0, settled_by: None, wake_at: 0, rings: 0, rescues: 0, ..seen };
+    for worker in &mut world.workers {
+        for (run, record) in worker.runs.iter_mut().zip(&world.jobs) {
+            let Some(run) = run else { continue };
+            run.seen = settle(run.seen);
+            if record.is_some_and(|record| record.lease != Some(run.lease)) {
+                run.until = 0;
+            }
+        }
+    }
+    if let Some(Late::Settle { seen, .. }) = &mut world.late {
+        *seen = settle(*seen);
+    }
+    if let Some((_, seen)) = &mut world.cancel {
+        *seen = Record { attempt: 0, ..settle(*seen) };
+    }
+    for record in world.jobs.iter_mut().flatten() {
+        record.claims = 0;
+        if record.state == State::Queued && record.wake_at <= world.now {
+            record.wake_at = 0;
+        }
+        if record.state != State::Queued {
+            record.rings = 0;
+        }
+    }
+}
+
+/// Clears who settled a job last, once no worker will ask.
+fn forget_settlers(world: &mut World) {
+    let runs = world.workers.iter().flat_map(|worker| worker.runs.iter().flatten().map(|run| run.lease));
+    let late = if let Some(Late::Settle { lease, .. }) = world.late { Some(lease) } else { None };
+    let believed: Vec<Lease> = runs.chain(late).collect();
     let asked = |settled: Option<Lease>| settled.filter(|lease| believed.contains(lease));
     for (record, truth) in world.jobs.iter_mut().zip(&mut world.truth) {
         let Some(record) = record else { continue };
@@ -43,22 +92,18 @@ fn forget(world: &mut World) {
         truth.settled = asked(truth.settled);
         truth.succeeded &= truth.settled.is_some();
     }
-    // No decision looks at who settled a record that was read before.
-    let unread = |record: &mut Record| record.settled_by = None;
-    world.cancel.iter_mut().for_each(|(_, seen)| unread(seen));
-    world.schedulers.iter_mut().flatten().for_each(|plan| unread(&mut plan.seen));
-    world.workers.iter_mut().flat_map(|worker| worker.runs.iter_mut().flatten()).for_each(|run| unread(&mut run.seen));
-    if let Some(Late::Settle { seen, .. }) = &mut world.late {
-        unread(seen);
-    }
 }
 
-/// Clears the counts of jobs that have ended for good.
+/// Clears the counts of jobs that have ended for good, and all messages about them but one.
 fn forget_ended(world: &mut World) {
-    for (record, truth) in world.jobs.iter_mut().zip(&mut world.truth) {
-        let Some(record) = record.as_mut().filter(|record| record.state.is_terminal()) else { continue };
-        *record = Record { wake_at: 0, attempt: 0, claims: 0, rescues: 0, rings: 0, ..*record };
-        truth.rung = false;
+    for job in 0..2 {
+        let Some(record) = world.jobs[job].as_mut().filter(|record| record.state.is_terminal()) else { continue };
+        *record = Record { wake_at: 0, attempt: 0, rescues: 0, ..*record };
+        world.truth[job].rung = false;
+        world.broker[job] = world.broker[job].min(1);
+        for worker in &mut world.workers {
+            worker.hand[job] = worker.hand[job].min(1);
+        }
     }
 }
 

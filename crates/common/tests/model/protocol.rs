@@ -26,7 +26,7 @@ impl Model for Stepper {
     fn next_state(&self, world: &World, action: Action) -> Option<World> {
         let mut next = world.clone();
         self.step(&mut next, action);
-        let next = canonical(next, &self.bounds);
+        let next = canonical(next, self);
         (next != *world).then_some(next)
     }
 

@@ -17,6 +17,7 @@ const TWO_JOBS: Bounds = Bounds {
     attempts: 2,
     rings: 1,
     ticks: 1,
+    messages: 1,
     lost: 0,
     doubled: 0,
     deaths: 0,
@@ -34,6 +35,7 @@ const ONE_JOB: Bounds = Bounds {
     attempts: 2,
     rings: 1,
     ticks: 2,
+    messages: 1,
     lost: 1,
     doubled: 1,
     deaths: 1,
@@ -48,7 +50,7 @@ pub(crate) fn run() -> ExitCode {
     let mut tally = Tally::default();
     if let Ok(text) = std::env::var("TUNE") {
         let n: Vec<u8> = text.split(',').map(|part| part.parse().expect("n")).collect();
-        let bounds = Bounds { jobs: n[0], workers: n[1], schedulers: n[2], attempts: n[3], rings: n[4], ticks: n[5], lost: n[6], doubled: n[7], deaths: n[8], replies: n[9], cancels: n[10], releases: n[11], again: n[12] };
+        let bounds = Bounds { jobs: n[0], workers: n[1], schedulers: n[2], attempts: n[3], rings: n[4], ticks: n[5], messages: n[6], lost: n[7], doubled: n[8], deaths: n[9], replies: n[10], cancels: n[11], releases: n[12], again: n[13] };
         search("tune", bounds, &mut tally);
         return tally.end();
     }

@@ -1,13 +1,16 @@
 //! What each step does. Every change of a job is decided by the product on the record that its decider read,
 //! and written by the product's compare-and-set.
 
-use gristmill_common::{State, job::Change};
+use gristmill_common::{
+    State,
+    job::{Change, Set},
+};
 
 use crate::{
     action::{Action, Reply},
     bounds::{Bounds, Sabotage},
     promises::{self, By},
-    record::{JobIndex, LEASE, Lease, Outcome, Record},
+    record::{Decision, JobIndex, LEASE, Lease, Outcome, Record},
     world::{Batch, Broken, Duty, Late, Plan, Run, World},
 };
 
@@ -242,29 +245,31 @@ impl Stepper {
         }
     }
 
-    fn duty(&self, world: &mut World, Plan { duty, job, seen }: Plan) {
-        let decision = match duty {
-            Duty::Due => seen.due(job, world.now),
-            Duty::Mark => seen.ring(job, world.now),
-            Duty::Rescue => seen.rescue(job, world.now),
+    fn duty(&self, world: &mut World, plan: Plan) {
+        if let Ok(change) = self.planned(plan, world.now) {
+            self.write(world, plan.job, change, By::Duty(plan.duty));
+        }
+    }
+
+    /// What a scheduler that carries its plan out writes.
+    pub(crate) fn planned(&self, Plan { duty, job, seen }: Plan, now: u8) -> Decision {
+        let mut change = match duty {
+            Duty::Due => seen.due(job, now)?,
+            Duty::Mark => seen.ring(job, now)?,
+            Duty::Rescue => seen.rescue(job, now)?,
         };
-        let Ok(mut change) = decision else { return };
         match (self.sabotage, duty) {
             (Some(Sabotage::RescueWithoutWakeAt), Duty::Rescue) => change.guard.wake_at = None,
             (Some(Sabotage::RescueWithoutLease), Duty::Rescue) => {
-                change.guard.lease = None;
-                change.guard.wake_at = None;
+                (change.guard.wake_at, change.guard.lease) = (None, None);
             }
-            (Some(Sabotage::RescueSigned), Duty::Rescue) => {
-                change.sets.push(gristmill_common::job::Set::SettledBy(change.guard.lease));
-            }
+            (Some(Sabotage::RescueSigned), Duty::Rescue) => change.sets.push(Set::SettledBy(change.guard.lease)),
             (Some(Sabotage::MarkWithoutCounts), Duty::Mark) => {
-                change.guard.claims = None;
-                change.guard.rings = None;
+                (change.guard.claims, change.guard.rings) = (None, None);
             }
             _ => {}
         }
-        self.write(world, job, change, By::Duty(duty));
+        Ok(change)
     }
 
     /// A cancel that is refused reads again and decides again.

@@ -28,7 +28,8 @@ pub async fn a_lost_lease_cannot_settle(backend: &dyn Backend) {
 
     let late = succeed(&mine, at(20_001));
     assert_eq!(store.apply(vec![late.clone()]).await.expect("an answer"), [None]);
-    let theirs = store.claim(claim_of(std::slice::from_ref(&mine.key), at(20_002))).await.expect("an answer").remove(0).job;
+    let theirs =
+        store.claim(claim_of(std::slice::from_ref(&mine.key), at(20_002))).await.expect("an answer").remove(0).job;
     assert_eq!(store.apply(vec![late]).await.expect("an answer"), [None]);
     assert_eq!(get(&store, &mine.key).await, theirs);
     assert_eq!(store.body(&mine.key, Part::Result).await.expect("an answer"), None);

@@ -76,7 +76,7 @@ fn what_is_wrong_is_named_with_its_pointer() {
         (r#"{"type":"a","run_at":"soon"}"#, "/run_at", "RFC 3339"),
         (r#"{"type":"a","tags":["x",2]}"#, "/tags/1", "expected a string"),
         (r#"{"type":"a","backoff":{"kind":"fixed"}}"#, "/backoff/delay_ms", "is missing"),
-        (r#"{"type":"a","backoff":{"kind":"none","x/y":1}}"#, "/backoff/x~1y", "not a field"),
+        (r#"{"type":"a","backoff":{"kind":"fixed","x/y":1}}"#, "/backoff/x~1y", "not a field"),
         (r#"{"type":"a","max_attempts":4294967296}"#, "/max_attempts", "expected u32"),
         (r#"["a",{}]"#, "", "must be an object"),
         (r#""a""#, "", "must be an object"),

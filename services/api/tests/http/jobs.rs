@@ -1,11 +1,14 @@
 //! One job: submitted, looked at, waited for, cancelled, retried, deleted.
 
-use std::time::{Duration, Instant};
+use std::{
+    io::Write,
+    time::{Duration, Instant},
+};
 
 use reqwest::Method;
 use serde_json::json;
 
-use crate::support::{Answer, spawn, spawn_idle};
+use crate::support::{Answer, Options, exchange, read_to_end, spawn, spawn_idle};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_is_accepted_run_and_its_result_fetched() {
@@ -101,19 +104,19 @@ async fn a_client_may_wait_for_the_end() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_end_of_the_process_releases_those_who_wait() {
-    let stack = spawn_idle().await;
+    let mut options = Options { slots: 0, ..Options::default() };
+    options.api.threads = 1;
+    let stack = options.spawn().await;
     let id = stack.submit(json!({"type": "sleep", "payload": {"ms": 0}})).await;
-    let waiting = stack.request(Method::GET, &format!("/api/v1/jobs/{id}")).header("prefer", "wait=60");
-    let waiting = tokio::spawn(Answer::of(waiting));
-    let pattern = "gristmill_http_requests_total";
-    assert!(stack.get("/metrics").await.text.contains(pattern));
+    let mut waiting = stack.connect();
+    let request = format!("GET /api/v1/jobs/{id} HTTP/1.1\r\nhost: x\r\nprefer: wait=60\r\n\r\n");
+    waiting.write_all(request.as_bytes()).expect("sent");
+    // The one thread that serves takes connections in turn: once a later one is answered, the first waits.
+    exchange(stack.connect(), b"GET /health/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
     let started = Instant::now();
-    // The request must have arrived: a second one on the same path has been answered after it was sent.
-    stack.get(&format!("/api/v1/jobs/{id}")).await.expect(200);
-    tokio::time::sleep(Duration::from_millis(100)).await;
     stack.stop().await;
-    let answer = waiting.await.expect("an answer").expect(200);
-    assert_eq!(answer.json["state"], "queued");
+    let answer = read_to_end(&mut waiting);
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains(r#""state":"queued""#), "{answer}");
     assert!(started.elapsed() < Duration::from_secs(20));
 }
 
@@ -220,14 +223,14 @@ async fn a_failed_job_says_why_and_runs_again_by_hand() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_result_is_left_out_of_the_job_and_fetched_alone() {
     let stack = spawn().await;
-    // Ten thousand different words make a list of more than 64 KiB.
-    let text: String = (0..10_000).map(|n| format!("word{n:06} ")).collect();
-    let id = stack.submit(json!({"type": "word_count", "payload": {"text": text, "top": 10_000}})).await;
+    // A thousand different words of a hundred letters make a list of more than 64 KiB.
+    let text: String = (0..1_000).map(|n| format!("{n:0100} ")).collect();
+    let id = stack.submit(json!({"type": "word_count", "payload": {"text": text, "top": 1_000}})).await;
     let job = stack.ended(&id).await;
     assert_eq!((job["state"].as_str(), &job["result"]), (Some("succeeded"), &json!(null)), "{job}");
     let result = stack.get(&format!("/api/v1/jobs/{id}/result")).await.expect(200);
     assert!(result.text.len() > 64 * 1024);
-    assert_eq!(result.json["top_words"].as_array().map(Vec::len), Some(10_000));
+    assert_eq!(result.json["top_words"].as_array().map(Vec::len), Some(1_000));
     let head = stack.send(Method::HEAD, &format!("/api/v1/jobs/{id}/result")).await.expect(200);
     assert_eq!(head.header("content-length"), result.text.len().to_string());
     stack.stop().await;

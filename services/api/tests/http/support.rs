@@ -17,12 +17,12 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// Nothing here takes longer.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running server.
-pub struct Stack {
-    pub address: SocketAddr,
-    pub clock: Clock,
+pub(crate) struct Stack {
+    pub(crate) address: SocketAddr,
+    pub(crate) clock: Clock,
     client: reqwest::Client,
     shutdown: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
@@ -30,10 +30,10 @@ pub struct Stack {
 }
 
 /// What a test wants to be different.
-pub struct Options {
-    pub api: ApiConfig,
+pub(crate) struct Options {
+    pub(crate) api: ApiConfig,
     /// Jobs that run at once; without a worker, jobs stay queued.
-    pub slots: usize,
+    pub(crate) slots: usize,
 }
 
 impl Default for Options {
@@ -55,17 +55,17 @@ impl Default for Options {
 }
 
 /// A server with a worker.
-pub async fn spawn() -> Stack {
+pub(crate) async fn spawn() -> Stack {
     Options::default().spawn().await
 }
 
 /// A server without one: jobs stay as they are.
-pub async fn spawn_idle() -> Stack {
+pub(crate) async fn spawn_idle() -> Stack {
     Options { slots: 0, ..Options::default() }.spawn().await
 }
 
 impl Options {
-    pub async fn spawn(self) -> Stack {
+    pub(crate) async fn spawn(self) -> Stack {
         let folder = tempfile::tempdir().expect("a folder");
         let clock = Clock::start();
         let shutdown = CancellationToken::new();
@@ -110,38 +110,38 @@ impl Options {
 }
 
 impl Stack {
-    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("http://{}{path}", self.address))
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         Answer::of(self.request(Method::GET, path)).await
     }
 
-    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
         Answer::of(self.request(Method::POST, path).json(body)).await
     }
 
-    pub async fn send(&self, method: Method, path: &str) -> Answer {
+    pub(crate) async fn send(&self, method: Method, path: &str) -> Answer {
         Answer::of(self.request(method, path)).await
     }
 
     /// Sends these bytes as JSON.
-    pub async fn post_raw(&self, path: &str, body: impl Into<reqwest::Body>) -> Answer {
+    pub(crate) async fn post_raw(&self, path: &str, body: impl Into<reqwest::Body>) -> Answer {
         Answer::of(self.request(Method::POST, path).header("content-type", "application/json").body(body)).await
     }
 
-    pub async fn post_text(&self, path: &str, text: impl Into<reqwest::Body>) -> Answer {
+    pub(crate) async fn post_text(&self, path: &str, text: impl Into<reqwest::Body>) -> Answer {
         Answer::of(self.request(Method::POST, path).header("content-type", "text/plain").body(text)).await
     }
 
     /// Submits a job that is accepted, and returns its id.
-    pub async fn submit(&self, body: Value) -> String {
+    pub(crate) async fn submit(&self, body: Value) -> String {
         self.post("/api/v1/jobs", &body).await.expect(202).json["id"].as_str().expect("an id").to_owned()
     }
 
     /// Waits until the job has ended, and returns it.
-    pub async fn ended(&self, id: &str) -> Value {
+    pub(crate) async fn ended(&self, id: &str) -> Value {
         let request = self.request(Method::GET, &format!("/api/v1/jobs/{id}")).header("prefer", "wait=20");
         let job = Answer::of(request).await.expect(200).json;
         assert!(["succeeded", "failed", "cancelled"].contains(&job["state"].as_str().expect("a state")), "{job}");
@@ -149,7 +149,7 @@ impl Stack {
     }
 
     /// Waits until the job is in this state.
-    pub async fn reached(&self, id: &str, state: &str) -> Value {
+    pub(crate) async fn reached(&self, id: &str, state: &str) -> Value {
         let until = Instant::now() + PATIENCE;
         loop {
             let job = self.get(&format!("/api/v1/jobs/{id}")).await.expect(200).json;
@@ -162,13 +162,13 @@ impl Stack {
     }
 
     /// How many jobs there are.
-    pub async fn count(&self) -> u64 {
+    pub(crate) async fn count(&self) -> u64 {
         let counts = self.get("/api/v1/stats").await.expect(200).json["counts"].clone();
         counts.as_object().expect("counts").values().map(|count| count.as_u64().expect("a number")).sum()
     }
 
     /// A connection of one's own. Blocking: for `spawn_blocking`, or short exchanges.
-    pub fn connect(&self) -> TcpStream {
+    pub(crate) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address).expect("a connection");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
@@ -176,7 +176,7 @@ impl Stack {
     }
 
     /// Stops the server, and waits until everything has ended.
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.shutdown.cancel();
         for task in self.tasks {
             tokio::time::timeout(PATIENCE, task).await.expect("it stops").expect("no panic");
@@ -186,16 +186,16 @@ impl Stack {
 
 /// An answer, whole.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub text: String,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
     /// Null when it is no JSON.
-    pub json: Value,
+    pub(crate) json: Value,
 }
 
 impl Answer {
-    pub async fn of(request: RequestBuilder) -> Self {
+    pub(crate) async fn of(request: RequestBuilder) -> Self {
         Self::read(request.send().await.expect("an answer")).await
     }
 
@@ -209,14 +209,14 @@ impl Answer {
 
     /// It has this status.
     #[track_caller]
-    pub fn expect(self, status: u16) -> Self {
+    pub(crate) fn expect(self, status: u16) -> Self {
         assert_eq!(self.status.as_u16(), status, "{}", self.text);
         self
     }
 
     /// It is a problem with this status and code.
     #[track_caller]
-    pub fn refused(self, status: u16, code: &str) -> Self {
+    pub(crate) fn refused(self, status: u16, code: &str) -> Self {
         assert_eq!((self.status.as_u16(), self.json["code"].as_str()), (status, Some(code)), "{}", self.text);
         assert_eq!(self.header("content-type"), "application/problem+json");
         assert_eq!(self.json["status"], json!(status));
@@ -229,26 +229,26 @@ impl Answer {
 
     /// It names this field as at fault.
     #[track_caller]
-    pub fn at(self, pointer: &str) -> Self {
+    pub(crate) fn at(self, pointer: &str) -> Self {
         let errors = self.json["errors"].as_array().cloned().unwrap_or_default();
         assert!(errors.iter().any(|error| error["pointer"] == pointer), "{pointer} is not in {}", self.text);
         self
     }
 
     #[track_caller]
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 }
 
 /// Writes all of it, whatever the server does in the meantime, and reads until the server closes.
-pub fn exchange(mut stream: TcpStream, request: &[u8]) -> String {
+pub(crate) fn exchange(mut stream: TcpStream, request: &[u8]) -> String {
     let _ = stream.write_all(request);
     read_to_end(&mut stream)
 }
 
 /// Reads until the server closes.
-pub fn read_to_end(stream: &mut TcpStream) -> String {
+pub(crate) fn read_to_end(stream: &mut TcpStream) -> String {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).expect("the server closes");
     String::from_utf8(answer).expect("UTF-8")

@@ -8,6 +8,7 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 use gristmill_common::State;
+use gristmill_handlers::{Registry, RegistryError};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
@@ -91,9 +92,10 @@ impl Ending {
     }
 }
 
-/// Reads the command line, does what it says, and tells how it went.
+/// Reads the command line, does what it says, and tells how it went. A server runs these handlers: those that come
+/// with Gristmill, or a program's own beside them.
 #[must_use]
-pub fn main() -> ExitCode {
+pub fn main(handlers: Result<Registry, RegistryError>) -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -101,7 +103,7 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { USAGE.into() } else { ExitCode::SUCCESS };
         }
     };
-    match cli.run() {
+    match cli.run(handlers) {
         Ok(ending) => ending.code().into(),
         // `gristmill get ... | head` has what it wanted.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
@@ -113,11 +115,11 @@ pub fn main() -> ExitCode {
 }
 
 impl Cli {
-    fn run(self) -> anyhow::Result<Ending> {
+    fn run(self, handlers: Result<Registry, RegistryError>) -> anyhow::Result<Ending> {
         let runtime = self.runtime()?;
         let ending = runtime.block_on(async {
             match self.command {
-                Command::Serve(options) => serve::run(options).await.map(|()| Ending::Done),
+                Command::Serve(options) => serve::run(options, handlers?).await.map(|()| Ending::Done),
                 Command::Submit(options) => submit::run(options).await,
                 Command::Get(options) => get::run(options).await.map(|()| Ending::Done),
                 Command::Watch(options) => watch::run(options).await,

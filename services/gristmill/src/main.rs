@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    gristmill::cli::main()
+    gristmill::cli::main(gristmill_handlers::built_in())
 }

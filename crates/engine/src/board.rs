@@ -55,8 +55,7 @@ impl Engine {
     pub(crate) fn rings_itself(&self, queue: &QueueName, priority: Priority) -> bool {
         let reading = self.0.board.reading();
         reading.queues.get(queue).is_some_and(|record| !record.paused)
-            && (reading.backlog.is_empty()
-                || !reading.backlog.contains(&BandKey { queue: queue.clone(), priority }))
+            && (reading.backlog.is_empty() || !reading.backlog.contains(&BandKey { queue: queue.clone(), priority }))
     }
 
     pub(crate) async fn keep_board_fresh(self) {

@@ -37,10 +37,8 @@ impl Engine {
 
     /// Drops the blobs among these bodies; what cannot be dropped now is left to the collector.
     pub(crate) async fn drop_bodies(&self, bodies: &[Body]) {
-        let blobs: Vec<BlobId> = bodies
-            .iter()
-            .filter_map(|body| if let Body::Blob(blob) = body { Some(blob.id) } else { None })
-            .collect();
+        let blobs: Vec<BlobId> =
+            bodies.iter().filter_map(|body| if let Body::Blob(blob) = body { Some(blob.id) } else { None }).collect();
         if blobs.is_empty() {
             return;
         }

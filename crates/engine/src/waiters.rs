@@ -68,8 +68,7 @@ impl Drop for Waiter {
 impl Engine {
     pub(crate) fn wait_for(&self, key: &JobKey) -> Waiter {
         let mut waiting = self.0.waiters.waiting();
-        let entry =
-            waiting.entry(key.clone()).or_insert_with(|| Waiting { bell: Arc::new(Notify::new()), number: 0 });
+        let entry = waiting.entry(key.clone()).or_insert_with(|| Waiting { bell: Arc::new(Notify::new()), number: 0 });
         entry.number += 1;
         Waiter { engine: self.clone(), key: key.clone(), bell: entry.bell.clone() }
     }

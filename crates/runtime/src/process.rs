@@ -47,7 +47,9 @@ pub enum StartError {
     #[error(transparent)]
     Metrics(#[from] MetricsError),
     /// The broker is inside one process, and this program is meant to share it with others.
-    #[error("broker.url: `embedded:` is inside one process and cannot be shared: use `gristmill serve`, which is all in one")]
+    #[error(
+        "broker.url: `embedded:` is inside one process and cannot be shared: use `gristmill serve`, which is all in one"
+    )]
     BrokerNotShared,
 }
 
@@ -73,15 +75,9 @@ impl Process {
         }
         let clock = Clock::start();
         let store = gristmill_storage::open(settings.store.url.expose(), &clock).await?;
-        let engine = Engine::start(
-            store.store,
-            broker.broker,
-            registry,
-            clock,
-            engine_config(settings),
-            shutdown.clone(),
-        )
-        .await?;
+        let engine =
+            Engine::start(store.store, broker.broker, registry, clock, engine_config(settings), shutdown.clone())
+                .await?;
         tokio::spawn(metrics.clone().upkeep(shutdown.clone()));
         let asked = engine.clone();
         let readiness = Readiness::new().with("store", move || {

@@ -86,8 +86,7 @@ async fn every_job_answered_with_202_is_done_once_though_the_server_is_killed_tw
     let mut server = builder.start().await.expect("a server");
     let (moved, url) = watch::channel(server.url().to_owned());
     let load = Arc::new(Load { url, over: AtomicBool::new(false), accepted: AtomicUsize::new(0) });
-    let clients: Vec<_> =
-        (0..CLIENTS).map(|client| tokio::spawn(submit_until_over(load.clone(), client))).collect();
+    let clients: Vec<_> = (0..CLIENTS).map(|client| tokio::spawn(submit_until_over(load.clone(), client))).collect();
     for kill in 0..KILLS {
         let before = load.accepted.load(Ordering::Relaxed);
         // Each life does some work, and ends at no particular moment of it.

@@ -238,7 +238,14 @@ impl Job {
     }
 
     fn wait_in_queue(&self, event: Event, until: Timestamp) -> Decision {
-        let guard = Guard { claims: Some(self.claims), rings: Some(self.rings), ..Guard::state(self.state) };
+        // A job that was cancelled and set to run again in between counts from the same numbers once more: only
+        // its clock tells that nobody has rung for it since.
+        let guard = Guard {
+            claims: Some(self.claims),
+            rings: Some(self.rings),
+            wake_at: Some(self.wake_at),
+            ..Guard::state(self.state)
+        };
         self.change(event, guard, [Set::WakeAt(until), Set::Rings(self.rings + 1)], None)
     }
 

@@ -78,7 +78,8 @@ pub(crate) fn actions(world: &World, bounds: &Bounds, sabotage: Option<Sabotage>
         if world.spent.cancels < bounds.cancels && !record.state.is_terminal() && world.cancel.is_none() {
             out.push(Action::ReadForCancel(job));
         }
-        if world.spent.again < bounds.again && matches!(record.state, State::Failed | State::Cancelled) {
+        let ended = matches!(record.state, State::Failed | State::Cancelled);
+        if ended && world.spent.again < bounds.again && world.now < bounds.ticks {
             out.push(Action::RunAgain(job));
         }
         if world.broker[job] > 0 {
@@ -163,7 +164,11 @@ fn of_worker(world: &World, bounds: &Bounds, index: usize, out: &mut Vec<Action>
         for outcome in [Outcome::Succeed, Outcome::Fail, Outcome::Release] {
             // A handler ends in one way, however often its end has to be written.
             let same = run.outcome.is_none_or(|before| before == outcome);
-            let affordable = outcome != Outcome::Release || world.spent.releases < bounds.releases;
+            let affordable = match outcome {
+                Outcome::Succeed => true,
+                Outcome::Fail => world.spent.failures < bounds.failures,
+                Outcome::Release => world.spent.releases < bounds.releases,
+            };
             if same && (affordable || run.outcome.is_some()) {
                 out.extend(replies().map(|reply| Action::Settle(index, job, outcome, reply)));
             }

@@ -7,6 +7,8 @@ pub(crate) struct Bounds {
     pub(crate) workers: u8,
     pub(crate) schedulers: u8,
     pub(crate) attempts: u8,
+    /// Runs that fail.
+    pub(crate) failures: u8,
     /// How often a job's broker may be rung again while it waits.
     pub(crate) rings: u8,
     /// How far time goes, in ticks.
@@ -27,11 +29,11 @@ pub(crate) struct Bounds {
 
 impl std::fmt::Display for Bounds {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { jobs, workers, schedulers, attempts, rings, ticks, messages, .. } = self;
-        let Self { lost, doubled, deaths, replies, cancels, releases, again, .. } = self;
+        let Self { jobs, workers, schedulers, attempts, failures, rings, .. } = self;
+        let Self { ticks, messages, lost, doubled, deaths, replies, cancels, releases, again, .. } = self;
         write!(
             f,
-            "jobs {jobs}, workers {workers}, schedulers {schedulers}, attempts {attempts}, rings {rings}, \
+            "jobs {jobs}, workers {workers}, schedulers {schedulers}, attempts {attempts}, failures {failures}, rings {rings}, \
              ticks {ticks}, messages {messages}; lost {lost}, doubled {doubled}, deaths {deaths}, lost replies {replies}, \
              cancels {cancels}, releases {releases}, retries by hand {again}"
         )

@@ -49,7 +49,7 @@ fn forget_records(world: &mut World) {
     for plan in world.schedulers.iter_mut().flatten() {
         plan.seen = match plan.duty {
             Duty::Due => Record { claims: 0, settled_by: None, ..plan.seen },
-            Duty::Mark => Record { claims: 0, settled_by: None, wake_at: 0, attempt: 0, rescues: 0, ..plan.seen },
+            Duty::Mark => Record { claims: 0, settled_by: None, attempt: 0, rescues: 0, ..plan.seen },
             Duty::Rescue => Record { claims: 0, settled_by: None, rings: 0, ..plan.seen },
         };
     }
@@ -69,10 +69,15 @@ fn forget_records(world: &mut World) {
     if let Some((_, seen)) = &mut world.cancel {
         *seen = Record { attempt: 0, ..settle(*seen) };
     }
-    for record in world.jobs.iter_mut().flatten() {
+    for (job, record) in world.jobs.iter_mut().enumerate() {
+        let Some(record) = record else { continue };
         record.claims = 0;
-        if record.state == State::Queued && record.wake_at <= world.now {
+        let mut marks: Vec<_> = world.schedulers.iter_mut().flatten().filter(|plan| plan.marks(job)).collect();
+        let agreed = marks.iter().all(|mark| mark.seen.wake_at == record.wake_at);
+        if record.state == State::Queued && record.wake_at <= world.now && agreed {
+            // It has passed, for all who look at it.
             record.wake_at = 0;
+            marks.iter_mut().for_each(|mark| mark.seen.wake_at = 0);
         }
         if record.state != State::Queued {
             record.rings = 0;

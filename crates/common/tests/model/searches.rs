@@ -15,6 +15,7 @@ const TWO_JOBS: Bounds = Bounds {
     workers: 2,
     schedulers: 2,
     attempts: 2,
+    failures: 2,
     rings: 1,
     ticks: 1,
     messages: 1,
@@ -33,6 +34,7 @@ const ONE_JOB: Bounds = Bounds {
     workers: 2,
     schedulers: 2,
     attempts: 2,
+    failures: 2,
     rings: 1,
     ticks: 2,
     messages: 1,
@@ -50,7 +52,7 @@ pub(crate) fn run() -> ExitCode {
     let mut tally = Tally::default();
     if let Ok(text) = std::env::var("TUNE") {
         let n: Vec<u8> = text.split(',').map(|part| part.parse().expect("n")).collect();
-        let bounds = Bounds { jobs: n[0], workers: n[1], schedulers: n[2], attempts: n[3], rings: n[4], ticks: n[5], messages: n[6], lost: n[7], doubled: n[8], deaths: n[9], replies: n[10], cancels: n[11], releases: n[12], again: n[13] };
+        let bounds = Bounds { jobs: n[0], workers: n[1], schedulers: n[2], attempts: n[3], failures: n[14], rings: n[4], ticks: n[5], messages: n[6], lost: n[7], doubled: n[8], deaths: n[9], replies: n[10], cancels: n[11], releases: n[12], again: n[13] };
         search("tune", bounds, &mut tally);
         return tally.end();
     }

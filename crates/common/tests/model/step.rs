@@ -48,6 +48,8 @@ impl Stepper {
             }
             Action::WriteCancel => self.cancel(world),
             Action::RunAgain(job) => {
+                // Nobody cancels a job and runs it again within one moment.
+                world.now += 1;
                 world.spent.again += 1;
                 let change = world.jobs[job].and_then(|seen| seen.run_again(job, world.now).ok());
                 change.map(|change| self.write(world, job, change, By::Again));
@@ -191,8 +193,9 @@ impl Stepper {
 
     fn settle(&self, world: &mut World, worker: usize, job: JobIndex, outcome: Outcome, reply: Reply) {
         let Some(run) = &mut world.workers[worker].runs[job] else { return };
-        if outcome == Outcome::Release && run.outcome.is_none() {
-            world.spent.releases += 1;
+        if run.outcome.is_none() {
+            world.spent.releases += u8::from(outcome == Outcome::Release);
+            world.spent.failures += u8::from(outcome == Outcome::Fail);
         }
         run.outcome = Some(outcome);
         run.unsure = true;
@@ -265,7 +268,7 @@ impl Stepper {
             }
             (Some(Sabotage::RescueSigned), Duty::Rescue) => change.sets.push(Set::SettledBy(change.guard.lease)),
             (Some(Sabotage::MarkWithoutCounts), Duty::Mark) => {
-                (change.guard.claims, change.guard.rings) = (None, None);
+                (change.guard.claims, change.guard.rings, change.guard.wake_at) = (None, None, None);
             }
             _ => {}
         }

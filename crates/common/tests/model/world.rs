@@ -101,6 +101,7 @@ pub(crate) struct Spent {
     pub(crate) replies: u8,
     pub(crate) cancels: u8,
     pub(crate) releases: u8,
+    pub(crate) failures: u8,
     pub(crate) again: u8,
 }
 
@@ -140,6 +141,13 @@ impl Batch {
 
     pub(crate) fn jobs(self) -> impl Iterator<Item = JobIndex> {
         (0..2).filter(move |&job| self.0[job])
+    }
+}
+
+impl Plan {
+    /// Whether it will mark this job.
+    pub(crate) fn marks(&self, job: JobIndex) -> bool {
+        self.duty == Duty::Mark && self.job == job
     }
 }
 

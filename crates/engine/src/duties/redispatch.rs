@@ -104,13 +104,7 @@ impl Scheduler {
         Ok(rung)
     }
 
-    async fn feed_band(
-        &self,
-        band: &BandKey,
-        feed: &mut Feed,
-        lanes: &[Lane],
-        room: usize,
-    ) -> Result<Fed, StoreError> {
+    async fn feed_band(&self, band: &BandKey, feed: &mut Feed, lanes: &[Lane], room: usize) -> Result<Fed, StoreError> {
         let now = self.engine.now();
         // Even without room one entry is read: whether more waits decides if newcomers may go ahead.
         let share = room.div_ceil(lanes.len()).max(1);
@@ -140,15 +134,14 @@ impl Scheduler {
         if room > 0 && !more {
             feed.refilling = false;
         }
-        let rung =
-            if dispatches.is_empty() { 0 } else { self.engine.publish(&band.queue, dispatches).await };
+        let rung = if dispatches.is_empty() { 0 } else { self.engine.publish(&band.queue, dispatches).await };
         Ok(Fed { rung, more })
     }
 
     /// Not one whose ring is still unanswered, and, in a refill, not one that its submitter is about to ring.
     fn is_for_us_to_ring(&self, job: &Job, refilling: bool, now: Timestamp) -> bool {
-        let fresh = job.rings == 0 && job.wake_at > now;
-        !self.engine.0.bell.is_ringing(&job.key) && !(refilling && fresh)
+        let its_submitter_will = refilling && job.rings == 0 && job.wake_at > now;
+        !its_submitter_will && !self.engine.0.bell.is_ringing(&job.key)
     }
 }
 

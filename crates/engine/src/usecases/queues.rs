@@ -29,7 +29,11 @@ impl Engine {
         let mut queues = Vec::with_capacity(records.len());
         for record in records {
             let count = |state| {
-                counts.iter().filter(|count| count.queue == record.name && count.state == state).map(|count| count.count).sum()
+                counts
+                    .iter()
+                    .filter(|count| count.queue == record.name && count.state == state)
+                    .map(|count| count.count)
+                    .sum()
             };
             queues.push(QueueStatus {
                 depth: count(State::Queued),

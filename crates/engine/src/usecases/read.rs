@@ -108,7 +108,8 @@ fn write_cursor(position: Position, order: Order) -> String {
 }
 
 fn read_cursor(cursor: &str, order: Order) -> Result<Position, EngineError> {
-    let bytes = URL_SAFE_NO_PAD.decode(cursor).ok().filter(|bytes| bytes.len() == CURSOR_BYTES && bytes[0] == order as u8);
+    let bytes =
+        URL_SAFE_NO_PAD.decode(cursor).ok().filter(|bytes| bytes.len() == CURSOR_BYTES && bytes[0] == order as u8);
     let bytes = bytes.ok_or(EngineError::BadCursor)?;
     let (at, id) = bytes[1..].split_at(8);
     let at = i64::from_be_bytes(at.try_into().map_err(|_| EngineError::BadCursor)?);

@@ -53,7 +53,8 @@ impl Engine {
                 succeeded = own;
             }
         }
-        let waiting = succeeded.iter().filter_map(|job| Some(millis(job.started_at?, job.run_at.unwrap_or(job.created_at))));
+        let waiting =
+            succeeded.iter().filter_map(|job| Some(millis(job.started_at?, job.run_at.unwrap_or(job.created_at))));
         let running = succeeded.iter().filter_map(|job| Some(millis(job.finished_at?, job.started_at?)));
         Ok(Stats {
             counts,

@@ -73,10 +73,7 @@ impl Engine {
         to_the_end(async move { engine.store_drafts(drafts).await }).await
     }
 
-    async fn store_drafts(
-        &self,
-        drafts: Vec<Result<(Draft, Bytes), EngineError>>,
-    ) -> Vec<Result<Job, EngineError>> {
+    async fn store_drafts(&self, drafts: Vec<Result<(Draft, Bytes), EngineError>>) -> Vec<Result<Job, EngineError>> {
         let mut outcomes = Vec::with_capacity(drafts.len());
         let mut new = Vec::with_capacity(drafts.len());
         for draft in drafts {

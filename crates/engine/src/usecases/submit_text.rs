@@ -60,7 +60,7 @@ impl Engine {
         }
         let received = self.receive_text(&draft.job.key, parts).await?;
         if let Some(fingerprint) = &mut draft.job.fingerprint {
-            *fingerprint = Sha256::new().chain_update(&*fingerprint).chain_update(received.digest).finalize().into();
+            *fingerprint = Sha256::new().chain_update(*fingerprint).chain_update(received.digest).finalize().into();
         }
         let payload = match self.keep_body(&draft.job.key, payload).await {
             Ok(payload) => payload,
@@ -73,11 +73,7 @@ impl Engine {
         self.insert(vec![new]).await.pop().unwrap_or(Err(EngineError::NoSuchJob))
     }
 
-    async fn receive_text(
-        &self,
-        owner: &JobKey,
-        mut parts: mpsc::Receiver<TextPart>,
-    ) -> Result<Received, EngineError> {
+    async fn receive_text(&self, owner: &JobKey, mut parts: mpsc::Receiver<TextPart>) -> Result<Received, EngineError> {
         let mut reception = Reception::new(self.0.config.max_text_bytes);
         let outcome = loop {
             match parts.recv().await {

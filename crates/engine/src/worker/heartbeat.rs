@@ -75,9 +75,12 @@ impl Worker {
         for (job, reports) in self.0.held.reporting() {
             let report = reports.take();
             changes.extend(report.progress.and_then(|progress| job.report(progress).ok()));
-            lines.extend(report.lines.into_iter().map(|(at, message)| {
-                (job.key.clone(), LogLine { at, attempt: job.attempt, message })
-            }));
+            lines.extend(
+                report
+                    .lines
+                    .into_iter()
+                    .map(|(at, message)| (job.key.clone(), LogLine { at, attempt: job.attempt, message })),
+            );
         }
         let store = self.0.engine.store();
         let changed = if changes.is_empty() { Ok(Vec::new()) } else { store.apply(changes).await };
@@ -93,9 +96,8 @@ impl Worker {
         for handler in engine.0.registry.iter() {
             let mut record = handler.record().clone();
             record.last_seen = engine.now();
-            let announced = async {
-                engine.store().put_record(Kind::JobType, record.name.as_str(), to_json(&record)?).await
-            };
+            let announced =
+                async { engine.store().put_record(Kind::JobType, record.name.as_str(), to_json(&record)?).await };
             if let Err(error) = announced.await {
                 tracing::warn!(job.type = %record.name, %error, "a job type was not announced");
             }
@@ -113,9 +115,7 @@ impl Worker {
             started_at: self.0.started_at,
             last_seen: engine.now(),
         };
-        let said = async {
-            engine.store().put_record(Kind::Worker, &self.0.id.to_string(), to_json(&record)?).await
-        };
+        let said = async { engine.store().put_record(Kind::Worker, &self.0.id.to_string(), to_json(&record)?).await };
         if let Err(error) = said.await {
             tracing::warn!(%error, "the worker could not say that it lives");
         }

@@ -8,11 +8,7 @@ use std::{
 };
 
 use gristmill_broker::Delivery;
-use gristmill_common::{
-    BandKey,
-    job::Priority,
-    message::Dispatch,
-};
+use gristmill_common::{BandKey, job::Priority, message::Dispatch};
 use tokio::sync::{Notify, mpsc};
 
 /// A dispatch in hand. Acked once, by whoever decides what becomes of its job; dropped without an ack, it stays
@@ -90,7 +86,8 @@ impl Inbox {
                 band.credit += weight(key.priority);
                 total += weight(key.priority);
             }
-            let next = bands.iter_mut().filter(|(_, band)| !band.waiting.is_empty()).max_by_key(|(_, band)| band.credit);
+            let next =
+                bands.iter_mut().filter(|(_, band)| !band.waiting.is_empty()).max_by_key(|(_, band)| band.credit);
             let Some((key, band)) = next else { break };
             band.credit -= total;
             if let Some(dispatch) = band.waiting.pop_front() {

@@ -5,7 +5,7 @@ use std::{any::Any, future::Future, panic::AssertUnwindSafe, pin::Pin, sync::Arc
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use gristmill_common::{
-    Class, Timestamp,
+    Body, Class, Timestamp,
     http::LogLine,
     job::{Failure, Job},
 };
@@ -42,33 +42,35 @@ impl Worker {
         let cancelled = self.0.held.hold(job.clone(), lease, until, whom);
         let worker = self.clone();
         tokio::spawn(async move {
-            let key = job.key.clone();
             let outcome = match worker.0.slots.clone().acquire_owned().await {
-                Ok(_slot) => worker.run_in_slot(Claimed { job: (*job).clone(), payload, text }, &cancelled).await,
+                Ok(_slot) => worker.run_in_slot(&job, payload, text, &cancelled).await,
                 // The slots are closed: the worker drains.
-                Err(_) => worker.settle(&job, Outcome::GivenBack).await,
+                Err(_) => Outcome::GivenBack,
             };
-            worker.0.held.release(&key);
+            worker.settle(&job, outcome).await;
+            worker.0.held.release(&job.key);
             worker.0.pace.finished_one();
             worker.0.room.notify_one();
-            outcome
         });
     }
 
-    async fn run_in_slot(&self, claimed: Claimed, cancelled: &CancellationToken) {
-        let job = claimed.job.clone();
+    async fn run_in_slot(
+        &self,
+        job: &Job,
+        payload: Body,
+        text: Option<Body>,
+        cancelled: &CancellationToken,
+    ) -> Outcome {
+        if job.deadline.is_some_and(|deadline| deadline <= self.0.engine.now()) {
+            return Outcome::Failed(failure("deadline_exceeded", "its deadline passed before it could run", false));
+        }
         let started = std::time::Instant::now();
-        let outcome = if job.deadline.is_some_and(|deadline| deadline <= self.0.engine.now()) {
-            Outcome::Failed(failure("deadline_exceeded", "its deadline passed before it could run", false))
-        } else {
-            self.attempt(claimed, cancelled).await
-        };
+        let outcome = self.attempt(job, payload, text, cancelled).await;
         metrics::histogram!("gristmill_job_run_seconds").record(started.elapsed().as_secs_f64());
-        self.settle(&job, outcome).await;
+        outcome
     }
 
-    async fn attempt(&self, claimed: Claimed, cancelled: &CancellationToken) -> Outcome {
-        let Claimed { job, payload, text } = claimed;
+    async fn attempt(&self, job: &Job, payload: Body, text: Option<Body>, cancelled: &CancellationToken) -> Outcome {
         let engine = &self.0.engine;
         let Some(handler) = engine.0.registry.get(&job.job_type).cloned() else {
             return Outcome::GivenBack;
@@ -84,12 +86,8 @@ impl Worker {
                 .map_err(|error| HandlerError::retryable("store_unavailable", error))
                 .boxed(),
         });
-        let info = JobInfo {
-            id: job.key.id,
-            tenant: job.key.tenant.clone(),
-            attempt: job.attempt,
-            trace: job.trace.clone(),
-        };
+        let info =
+            JobInfo { id: job.key.id, tenant: job.key.tenant.clone(), attempt: job.attempt, trace: job.trace.clone() };
         let clock = engine.clock().clone();
         let (context, reports) = Context::new(info, clock, cancelled.clone(), self.0.config.cpu_threads, text);
         self.0.held.reports_to(&job.key, reports.clone());
@@ -99,13 +97,16 @@ impl Worker {
             Class::Io => Box::pin(work),
             Class::Cpu => Box::pin(self.clone().on_a_thread(work)),
         };
-        let outcome = self.see_through(&job, work, cancelled).await;
-        self.store_log(&job, reports.take().lines).await;
+        let outcome = self.see_through(job, work, cancelled).await;
+        self.store_log(job, reports.take().lines).await;
         outcome
     }
 
     /// Runs work that keeps a processor busy on a thread of its own, as many at a time as there are threads.
-    async fn on_a_thread(self, work: impl Future<Output = Result<Bytes, Failure>> + Send + 'static) -> Result<Bytes, Failure> {
+    async fn on_a_thread(
+        self,
+        work: impl Future<Output = Result<Bytes, Failure>> + Send + 'static,
+    ) -> Result<Bytes, Failure> {
         let Ok(permit) = self.0.cpu.clone().acquire_owned().await else {
             return Err(failure("worker_stopped", "the worker stopped", true));
         };

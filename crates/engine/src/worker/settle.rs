@@ -39,9 +39,8 @@ impl Worker {
             }
             Outcome::Succeeded(result) => match engine.keep_body(&job.key, result).await {
                 Ok(body) => {
-                    let settled = self
-                        .decide_and_write(job, |job| job.succeed(body.clone(), engine.now(), limits))
-                        .await;
+                    let settled =
+                        self.decide_and_write(job, |job| job.succeed(body.clone(), engine.now(), limits)).await;
                     if settled.is_none() {
                         engine.drop_bodies(&[body]).await;
                     }

@@ -116,10 +116,9 @@ impl Rig {
         let broker = gristmill_broker::open("embedded:").await.expect("a broker").broker;
         let shutdown = CancellationToken::new();
         let config = EngineConfig { limits, ..EngineConfig::default() };
-        let engine =
-            Engine::start(store.clone(), broker.clone(), registry(), clock.clone(), config, shutdown.clone())
-                .await
-                .expect("an engine");
+        let engine = Engine::start(store.clone(), broker.clone(), registry(), clock.clone(), config, shutdown.clone())
+            .await
+            .expect("an engine");
         Self { engine, store, broker, clock, shutdown, data }
     }
 

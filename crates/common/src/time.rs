@@ -20,8 +20,8 @@ pub struct Timestamp(i64);
 #[error("must be a time in the form of RFC 3339 between 1970 and 9999, such as 2026-11-21T08:00:00Z")]
 pub struct InvalidTimestamp;
 
-/// 9999-12-30T22:00:00.999Z: the last moment that a calendar library can show in every time zone.
-const LAST: i64 = 253_402_207_200_999;
+/// 9999-12-30T22:00:00.000Z: the last moment that a calendar library can show in every time zone.
+const LAST: i64 = 253_402_207_200_000;
 
 impl Timestamp {
     /// The last moment there is: what never comes.
@@ -125,7 +125,7 @@ mod tests {
     fn times_are_utc_with_milliseconds() {
         let moment: Timestamp = "2026-11-21T09:00:00.1234+01:00".parse().expect("a time");
         assert_eq!(moment.to_string(), "2026-11-21T08:00:00.123Z");
-        assert_eq!(Timestamp::MAX.to_string(), "9999-12-30T22:00:00.999Z");
+        assert_eq!(Timestamp::MAX.to_string(), "9999-12-30T22:00:00.000Z");
         assert_eq!(Timestamp::from_millis(0).to_string(), "1970-01-01T00:00:00.000Z");
     }
 

@@ -36,7 +36,8 @@ fn a_dispatch_without_a_trace_is_readable() {
 
 #[test]
 fn job_event_v1_is_pinned() {
-    let event = JobEvent { v: 1, tenant: "default".parse().expect("a name"), job_id: job_id(), state: State::Succeeded };
+    let event =
+        JobEvent { v: 1, tenant: "default".parse().expect("a name"), job_id: job_id(), state: State::Succeeded };
     let golden = include_str!("golden/job-event-v1.json").trim();
     assert_eq!(serde_json::to_string(&event).expect("json"), golden);
     assert_eq!(decode::<JobEvent>(golden.as_bytes(), JOB_EVENT_VERSION).expect("readable"), event);

@@ -159,7 +159,7 @@ async fn a_flood_fills_the_window_and_no_more_and_another_tenant_is_served_soon(
     let rig = Rig::new().await;
     rig.schedule();
     for _ in 0..20 {
-        let batch = (0..1_000).map(|_| request("sleep", json!({"ms": 1}))).collect();
+        let batch = (0..1_000).map(|place| (place, request("sleep", json!({"ms": 1})))).collect();
         let outcomes = rig.engine.submit_batch(Origin::default(), batch).await;
         assert!(outcomes.iter().all(Result::is_ok));
     }

@@ -182,7 +182,7 @@ async fn an_idempotency_key_makes_one_job_of_many_submissions() {
     let (first, second) = (first.expect("accepted"), second.expect("accepted"));
     assert_eq!(first.key, second.key);
     assert!(matches!(submit("other").await, Err(EngineError::IdempotencyKeyReused)));
-    let batch = vec![request("sleep", json!({"ms": 0})), request("sleep", json!({"ms": 0}))];
+    let batch = vec![(0, request("sleep", json!({"ms": 0}))), (1, request("sleep", json!({"ms": 0})))];
     let ids = |jobs: Vec<Result<gristmill_common::Job, EngineError>>| -> Vec<JobKey> {
         jobs.into_iter().map(|job| job.expect("accepted").key).collect()
     };
@@ -203,7 +203,7 @@ async fn each_item_of_a_batch_has_its_own_outcome() {
         with("sleep", json!({"ms": 0}), json!({"queue": "no_such_queue"})),
         request("sleep", json!({"ms": 0})),
     ];
-    let outcomes = rig.engine.submit_batch(Origin::default(), batch).await;
+    let outcomes = rig.engine.submit_batch(Origin::default(), (0..).zip(batch).collect()).await;
     assert!(matches!(outcomes[1], Err(EngineError::UnknownJobType(ref name)) if name == "no_such_type"));
     assert!(matches!(outcomes[2], Err(EngineError::Invalid(ref errors)) if errors[0].pointer == "/payload/ms"));
     assert!(matches!(outcomes[3], Err(EngineError::UnknownQueue(_))));

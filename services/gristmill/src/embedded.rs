@@ -1,5 +1,6 @@
 //! Everything in one process: the API, the worker and the scheduler on one store and one broker.
 
+use anyhow::Context;
 use gristmill_api::{ApiConfig, Server};
 use gristmill_handlers::Registry;
 use gristmill_runtime::{
@@ -17,7 +18,8 @@ use crate::serve;
 pub async fn run_all(settings: Settings, registry: Registry, shutdown: CancellationToken) -> anyhow::Result<()> {
     let process = Process::start(Program::Embedded, &settings, registry, &shutdown).await?;
     let Process { engine, ownership, readiness, metrics } = process;
-    let server = Server::bind(ApiConfig::from_settings(&settings), engine.clone(), readiness, metrics)?;
+    let server = Server::bind(ApiConfig::from_settings(&settings), engine.clone(), readiness, metrics)
+        .with_context(|| format!("http.listen: {} cannot be taken", settings.http.listen))?;
     let scheduler = gristmill_scheduler::prepare(engine.clone(), ownership, &settings).await?;
     serve::announce(server.address());
     let serving = async {

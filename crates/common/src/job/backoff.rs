@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Backoff {
     /// No wait at all.
-    None,
+    None {},
     /// Always the same wait.
     Fixed {
         /// Milliseconds.
@@ -77,7 +77,7 @@ impl Backoff {
     #[must_use]
     pub fn delay(&self, attempt: u32, luck: f64) -> Duration {
         match *self {
-            Self::None => Duration::ZERO,
+            Self::None {} => Duration::ZERO,
             Self::Fixed { delay_ms } => Duration::from_millis(delay_ms),
             Self::Exponential { base_ms, factor, cap_ms } => {
                 let exponent = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX);
@@ -111,8 +111,19 @@ mod tests {
     }
 
     #[test]
+    fn a_field_that_does_not_belong_is_refused_in_every_kind() {
+        for kind in ["none", "fixed", "exponential"] {
+            let with_more = serde_json::json!({"kind": kind, "delay_ms": 1, "base_ms": 1});
+            assert!(serde_json::from_value::<Backoff>(with_more).is_err(), "{kind}");
+        }
+        assert_eq!(serde_json::from_str::<Backoff>(r#"{"kind":"none"}"#).ok(), Some(Backoff::None {}));
+    }
+
+    #[test]
     fn what_makes_no_sense_is_named() {
-        let exponential = |base_ms, factor, cap_ms| Backoff::Exponential { base_ms, factor, cap_ms }.check().map_err(|(field, _)| field);
+        let exponential = |base_ms, factor, cap_ms| {
+            Backoff::Exponential { base_ms, factor, cap_ms }.check().map_err(|(field, _)| field)
+        };
         assert_eq!(exponential(2, 2.0, 1), Err("cap_ms"));
         assert_eq!(exponential(1, 0.5, 1), Err("factor"));
         assert_eq!(exponential(1, f64::NAN, 1), Err("factor"));

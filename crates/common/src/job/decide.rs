@@ -151,8 +151,7 @@ impl Job {
     /// against it; from then on it is claimed alone.
     pub fn rescue(&self, now: Timestamp, limits: &Limits) -> Decision {
         // The lease end that was read is part of the guard: a heartbeat in between saves the lease.
-        let guard =
-            Guard { wake_at: Some(self.wake_at), cancel_requested: Some(self.cancel_requested), ..self.held() };
+        let guard = Guard { wake_at: Some(self.wake_at), cancel_requested: Some(self.cancel_requested), ..self.held() };
         if self.cancel_requested {
             let sets = [Set::WakeAt(now + limits.retention), Set::Lease(None), Set::FinishedAt(Some(now))];
             return self.change(Event::Stop, guard, sets, Some(HistoryEntry::new(now, What::Cancelled)));

@@ -183,7 +183,10 @@ mod tests {
                 let (from, rest) = line.split_once("-->").expect("an arrow");
                 let (to, events) = rest.split_once(':').expect("a label");
                 let (from, to) = (from.trim().to_owned(), to.trim().to_owned());
-                events.split(',').map(move |event| (from.clone(), to.clone(), event.trim().to_owned())).collect::<Vec<_>>()
+                events
+                    .split(',')
+                    .map(move |event| (from.clone(), to.clone(), event.trim().to_owned()))
+                    .collect::<Vec<_>>()
             })
             .collect()
     }

@@ -3,7 +3,7 @@
 use gristmill_common::State;
 
 use crate::{
-    bounds::{Bounds, Sabotage},
+    bounds::{Asker, Bounds, Sabotage},
     record::{JobIndex, LEASE, Outcome},
     world::{Batch, Duty, World},
 };
@@ -134,7 +134,10 @@ fn idle(world: &World, bounds: &Bounds) -> Option<usize> {
 
 fn of_worker(world: &World, bounds: &Bounds, index: usize, out: &mut Vec<Action>) {
     let worker = &world.workers[index];
-    let replies = || REPLIES.into_iter().filter(|&reply| world.has_reply(reply, bounds));
+    let replies = |asker| {
+        let lossy = bounds.replies_to == Asker::Any || bounds.replies_to == asker;
+        REPLIES.into_iter().filter(move |&reply| reply == Reply::Clear || lossy && world.may_lose(reply, bounds))
+    };
     for job in 0..2 {
         if world.broker[job] > 0 && worker.hand.iter().sum::<u8>() < PREFETCH {
             out.push(Action::Deliver(index, job));
@@ -145,7 +148,7 @@ fn of_worker(world: &World, bounds: &Bounds, index: usize, out: &mut Vec<Action>
     }
     for batch in [[true, false], [false, true], [true, true]].map(Batch) {
         if worker.asking.is_none() && batch.jobs().all(|job| worker.hand[job] > 0 && worker.runs[job].is_none()) {
-            out.extend(replies().map(|reply| Action::Claim(index, batch, reply)));
+            out.extend(replies(Asker::Claimer).map(|reply| Action::Claim(index, batch, reply)));
         }
     }
     if worker.asking.is_some() {
@@ -153,7 +156,7 @@ fn of_worker(world: &World, bounds: &Bounds, index: usize, out: &mut Vec<Action>
     }
     if (0..2).any(|job| news_for(world, index, job)) {
         // To send none, or to lose it, is the same.
-        out.extend(replies().filter(|&reply| reply != Reply::NeverSent).map(|reply| Action::Renew(index, reply)));
+        out.extend(replies(Asker::Any).filter(|&reply| reply != Reply::NeverSent).map(|reply| Action::Renew(index, reply)));
     }
     for job in 0..2 {
         let Some(run) = worker.runs[job] else { continue };
@@ -170,7 +173,7 @@ fn of_worker(world: &World, bounds: &Bounds, index: usize, out: &mut Vec<Action>
                 Outcome::Release => world.spent.releases < bounds.releases,
             };
             if same && (affordable || run.outcome.is_some()) {
-                out.extend(replies().map(|reply| Action::Settle(index, job, outcome, reply)));
+                out.extend(replies(Asker::Any).map(|reply| Action::Settle(index, job, outcome, reply)));
             }
         }
     }
@@ -184,7 +187,9 @@ fn of_worker(world: &World, bounds: &Bounds, index: usize, out: &mut Vec<Action>
 pub(crate) fn may_ack(world: &World, worker: usize, job: JobIndex) -> bool {
     let worker = &world.workers[worker];
     let waits = world.jobs[job].is_some_and(|record| record.state == State::Queued);
-    worker.hand[job] > 0 && worker.asking.is_none_or(|(_, batch)| !batch.0[job]) && (worker.runs[job].is_some() || !waits)
+    worker.hand[job] > 0
+        && worker.asking.is_none_or(|(_, batch)| !batch.0[job])
+        && (worker.runs[job].is_some() || !waits)
 }
 
 /// Whether a heartbeat would change the lease, or tell the worker something.
@@ -196,11 +201,7 @@ fn news_for(world: &World, worker: usize, job: JobIndex) -> bool {
 }
 
 impl World {
-    fn has_reply(&self, reply: Reply, bounds: &Bounds) -> bool {
-        match reply {
-            Reply::Clear => true,
-            Reply::Lost | Reply::NeverSent => self.spent.replies < bounds.replies,
-            Reply::Late => self.spent.replies < bounds.replies && self.late.is_none(),
-        }
+    fn may_lose(&self, reply: Reply, bounds: &Bounds) -> bool {
+        self.spent.replies < bounds.replies && (reply != Reply::Late || self.late.is_none())
     }
 }

@@ -21,10 +21,21 @@ pub(crate) struct Bounds {
     pub(crate) deaths: u8,
     /// Writes whose reply is lost: applied, never applied, or applied late.
     pub(crate) replies: u8,
+    /// Whose replies may be lost.
+    pub(crate) replies_to: Asker,
     pub(crate) cancels: u8,
     pub(crate) releases: u8,
     /// Retries by hand.
     pub(crate) again: u8,
+}
+
+/// Whose replies may be lost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Asker {
+    /// A worker that claims, renews or settles.
+    Any,
+    /// A worker that claims.
+    Claimer,
 }
 
 impl std::fmt::Display for Bounds {

@@ -21,7 +21,13 @@ impl Stepper {
     /// Whether every accepted job ends if all that is left from here is the store, and every other part starts
     /// afresh: no message, no worker's lease, no scheduler's plan survives.
     pub(crate) fn ends_if_all_restart(&self, world: &World) -> bool {
-        self.ends(World { now: world.now, jobs: world.jobs, truth: world.truth, spent: world.spent, ..World::default() })
+        self.ends(World {
+            now: world.now,
+            jobs: world.jobs,
+            truth: world.truth,
+            spent: world.spent,
+            ..World::default()
+        })
     }
 
     fn ends(&self, mut world: World) -> bool {

@@ -77,11 +77,7 @@ impl Stepper {
                 world.jobs.iter().flatten().any(|record| record.rescues > 0)
             }),
             Property::sometimes("a running job is cancelled", |_, world: &World| {
-                world
-                    .jobs
-                    .iter()
-                    .flatten()
-                    .any(|record| record.state == State::Cancelled && record.cancel_requested)
+                world.jobs.iter().flatten().any(|record| record.state == State::Cancelled && record.cancel_requested)
             }),
             Property::sometimes("a duplicate finds its job taken", |_, world: &World| {
                 world.workers.iter().any(|worker| {

@@ -1,10 +1,7 @@
 //! The part of a job's record that the protocol is about, small enough to be hashed a million times. Decisions
 //! are the product's own: a record becomes a real `Job`, decides, and is read back from it.
 
-use std::{
-    sync::LazyLock,
-    time::Duration,
-};
+use std::{sync::LazyLock, time::Duration};
 
 use gristmill_common::{
     JobId, LeaseId, State, Timestamp, WorkerId,
@@ -105,12 +102,8 @@ impl Record {
         match outcome {
             Outcome::Succeed => job.succeed(gristmill_common::Body::Inline(bytes::Bytes::new()), now, &LIMITS),
             Outcome::Fail => {
-                let failure = Failure {
-                    code: String::new(),
-                    message: String::new(),
-                    retryable: true,
-                    min_delay: Duration::ZERO,
-                };
+                let failure =
+                    Failure { code: String::new(), message: String::new(), retryable: true, min_delay: Duration::ZERO };
                 job.fail(&failure, now, &LIMITS, 0.5)
             }
             Outcome::Release => job.release(now, &LIMITS),
@@ -144,7 +137,8 @@ impl Record {
         let lease = |id: LeaseId| Lease(id.as_bytes()[0]);
         Self {
             state: job.state,
-            wake_at: u8::try_from(job.wake_at.as_millis() / TICK.as_millis() as i64).expect("the model's time is short"),
+            wake_at: u8::try_from(job.wake_at.as_millis() / TICK.as_millis() as i64)
+                .expect("the model's time is short"),
             attempt: small(job.attempt),
             max_attempts: small(job.max_attempts),
             claims: small(job.claims),
@@ -182,7 +176,7 @@ fn template(index: u8) -> Job {
         worker: None,
         settled_by: None,
         cancel_requested: false,
-        backoff: Backoff::None,
+        backoff: Backoff::None {},
         timeout_ms: 0,
         deadline: None,
         run_at: None,

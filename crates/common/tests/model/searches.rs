@@ -5,7 +5,7 @@ use std::{process::ExitCode, time::Instant};
 use stateright::{Checker, Expectation, HasDiscoveries, Model};
 
 use crate::{
-    bounds::{Bounds, Sabotage},
+    bounds::{Asker, Bounds, Sabotage},
     step::Stepper,
 };
 
@@ -23,6 +23,7 @@ const TWO_JOBS: Bounds = Bounds {
     doubled: 0,
     deaths: 0,
     replies: 1,
+    replies_to: Asker::Any,
     cancels: 0,
     releases: 0,
     again: 0,
@@ -42,6 +43,7 @@ const ONE_JOB: Bounds = Bounds {
     doubled: 1,
     deaths: 1,
     replies: 1,
+    replies_to: Asker::Any,
     cancels: 1,
     releases: 1,
     again: 0,
@@ -52,7 +54,23 @@ pub(crate) fn run() -> ExitCode {
     let mut tally = Tally::default();
     if let Ok(text) = std::env::var("TUNE") {
         let n: Vec<u8> = text.split(',').map(|part| part.parse().expect("n")).collect();
-        let bounds = Bounds { jobs: n[0], workers: n[1], schedulers: n[2], attempts: n[3], failures: n[14], rings: n[4], ticks: n[5], messages: n[6], lost: n[7], doubled: n[8], deaths: n[9], replies: n[10], cancels: n[11], releases: n[12], again: n[13] };
+        let bounds = Bounds {
+            jobs: n[0],
+            workers: n[1],
+            schedulers: n[2],
+            attempts: n[3],
+            failures: n[14],
+            rings: n[4],
+            ticks: n[5],
+            messages: n[6],
+            lost: n[7],
+            doubled: n[8],
+            deaths: n[9],
+            replies: n[10], replies_to: if n.len() > 15 {Asker::Claimer} else {Asker::Any},
+            cancels: n[11],
+            releases: n[12],
+            again: n[13],
+        };
         search("tune", bounds, &mut tally);
         return tally.end();
     }
@@ -85,7 +103,13 @@ fn search(name: &str, bounds: Bounds, tally: &mut Tally) {
     let started = Instant::now();
     println!("\nmodel, {name}: {bounds}");
     let model = Stepper { bounds, sabotage: None };
-    let checker = model.checker().threads(2).timeout(std::time::Duration::from_secs(40)).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
+    let checker = model
+        .checker()
+        .threads(2)
+        .timeout(std::time::Duration::from_secs(40))
+        .finish_when(HasDiscoveries::AnyFailures)
+        .spawn_bfs()
+        .join();
     println!(
         "model, {name}: {} unique states, depth {}, {:.1} s",
         checker.unique_state_count(),

@@ -47,10 +47,14 @@ impl Engine {
         outcomes.pop().unwrap_or(Err(EngineError::NoSuchJob))
     }
 
-    /// Stores many jobs in one write, each with an outcome of its own, in the order given. With an idempotency
-    /// key, each item's place in the batch is part of its key.
-    pub async fn submit_batch(&self, origin: Origin, requests: Vec<JobRequest>) -> Vec<Result<Job, EngineError>> {
-        let placed = requests.into_iter().enumerate().map(|(place, request)| (Some(place as u32), request)).collect();
+    /// Stores many jobs in one write, each with its place in the batch and an outcome of its own, in the order
+    /// given. With an idempotency key, the place is part of each item's key.
+    pub async fn submit_batch(
+        &self,
+        origin: Origin,
+        requests: Vec<(u32, JobRequest)>,
+    ) -> Vec<Result<Job, EngineError>> {
+        let placed = requests.into_iter().map(|(place, request)| (Some(place), request)).collect();
         self.submit_all(&origin, placed).await
     }
 

@@ -1,7 +1,8 @@
 //! `POST /jobs/batch`: many jobs in one write, each judged on its own.
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, post, web::Data};
-use gristmill_common::http::{BatchItem, BatchRequest, BatchResponse, FieldError, JobRequest, JobView};
+use gristmill_common::http::{BatchItem, BatchRequest, BatchResponse, FieldError, JobView};
+use gristmill_engine::EngineError;
 use serde_json::value::RawValue;
 
 use super::{Api, Refused, json, origin};
@@ -40,14 +41,19 @@ pub(crate) async fn submit_batch(
     let origin = origin(caller, headers)?;
     let body = intake.whole(headers, api.config.max_batch_bytes, api.config.body_timeout).await?;
     let items = items(&body)?;
-    let (jobs, mut refused): (Vec<JobRequest>, Vec<Option<ApiError>>) = items.iter().map(|item| read(item)).unzip();
-    let outcomes = api.engine.submit_batch(origin, jobs).await;
+    // An item that is no job keeps its place: places are part of idempotency keys.
+    let (mut jobs, mut outcomes) = (Vec::with_capacity(items.len()), Vec::with_capacity(items.len()));
+    for (place, item) in (0..).zip(&items) {
+        let readable = json::read_checked(item.get()).map(|job| jobs.push((place, job)));
+        outcomes.push(readable.map_err(not_a_job));
+    }
+    let mut submitted = api.engine.submit_batch(origin, jobs).await.into_iter();
     let mut outcomes: Vec<Result<JobView, ApiError>> = outcomes
         .into_iter()
-        .zip(&mut refused)
-        .map(|(outcome, refused)| match refused.take() {
-            Some(error) => Err(error),
-            None => outcome.map(|job| JobView::of(&job)).map_err(ApiError::from),
+        .map(|readable| {
+            readable?;
+            let outcome = submitted.next().unwrap_or(Err(EngineError::NoSuchJob));
+            Ok(JobView::of(&outcome?))
         })
         .collect();
     if let Some(error) = common_failure(&mut outcomes) {
@@ -66,29 +72,8 @@ fn items(body: &[u8]) -> Result<Vec<Box<RawValue>>, ApiError> {
     Ok(batch.jobs)
 }
 
-/// An item that is no job keeps its place, because places are part of idempotency keys: what stands in for it
-/// names no job type, so that nothing is stored for it.
-fn read(item: &RawValue) -> (JobRequest, Option<ApiError>) {
-    match json::read_checked(item.get()) {
-        Ok(job) => (job, None),
-        Err(error) => (nothing(), Some(ApiError::with_errors(Code::InvalidJob, vec![error]))),
-    }
-}
-
-fn nothing() -> JobRequest {
-    JobRequest {
-        job_type: String::new(),
-        payload: None,
-        queue: None,
-        priority: None,
-        run_at: None,
-        delay_ms: None,
-        max_attempts: None,
-        backoff: None,
-        timeout_ms: None,
-        deadline: None,
-        tags: Vec::new(),
-    }
+fn not_a_job(error: FieldError) -> ApiError {
+    ApiError::with_errors(Code::InvalidJob, vec![error])
 }
 
 /// The server's own failure, if that is all there is to tell.

@@ -81,6 +81,13 @@ pub trait JobStore: Send + Sync + 'static {
     /// The store could not be read.
     async fn due(&self, scan: &DueScan) -> Result<Vec<Job>, StoreError>;
 
+    /// How many jobs of a state other than queued have their clock at this time or later: one range of the
+    /// duties' index, as long as the answer.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    async fn count_from(&self, state: State, from: Timestamp) -> Result<u64, StoreError>;
+
     /// Scheduled and queued jobs whose deadline has passed, the longest ago first.
     ///
     /// # Errors

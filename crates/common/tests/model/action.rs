@@ -156,7 +156,9 @@ fn of_worker(world: &World, bounds: &Bounds, index: usize, out: &mut Vec<Action>
     }
     if (0..2).any(|job| news_for(world, index, job)) {
         // To send none, or to lose it, is the same.
-        out.extend(replies(Asker::Any).filter(|&reply| reply != Reply::NeverSent).map(|reply| Action::Renew(index, reply)));
+        out.extend(
+            replies(Asker::Any).filter(|&reply| reply != Reply::NeverSent).map(|reply| Action::Renew(index, reply)),
+        );
     }
     for job in 0..2 {
         let Some(run) = worker.runs[job] else { continue };

@@ -74,6 +74,8 @@ pub(crate) enum Sabotage {
     LeaseReused,
     /// A mark looks at nothing but the state.
     MarkWithoutCounts,
+    /// A mark looks at the counts, and not at the clock.
+    MarkWithoutClock,
     /// A renewal that comes late moves the lease's end back.
     RenewMovesBack,
     /// A worker that lost a settle's reply takes it for refused.

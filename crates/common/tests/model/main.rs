@@ -12,22 +12,70 @@ mod protocol;
 mod record;
 mod searches;
 mod step;
+mod tally;
 mod world;
 
-use std::process::ExitCode;
+use std::{num::NonZero, process::ExitCode, thread, time::Instant};
+
+use stateright::{Checker, Expectation, HasDiscoveries, Model};
+
+use bounds::{Bounds, Sabotage};
+use searches::{SABOTAGED, SEARCHES, Search, When};
+use step::Stepper;
+use tally::Tally;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let listed = arguments.iter().any(|argument| argument == "--list");
-    // A filter of the test command that names something else leaves the model out.
-    let wanted = arguments.iter().all(|argument| argument.starts_with('-') || "model".contains(argument.as_str()));
-    if listed {
+    if arguments.iter().any(|argument| argument == "--list") {
         println!("model: test");
         return ExitCode::SUCCESS;
     }
-    if !wanted {
-        println!("test result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; 1 filtered out");
-        return ExitCode::SUCCESS;
+    let mut tally = Tally::default();
+    // A filter of the test command that names something else leaves the model out.
+    if arguments.iter().all(|argument| argument.starts_with('-') || "model".contains(argument.as_str())) {
+        let full = std::env::var("GRISTMILL_MODEL").is_ok_and(|size| size == "full");
+        SEARCHES.iter().filter(|search| full || search.when == When::Always).for_each(|one| search(one, &mut tally));
+        tally.reached();
+        println!("\nmodel, with one rule left out at a time");
+        SABOTAGED.iter().for_each(|&(sabotage, bounds)| find(sabotage, bounds, &mut tally));
     }
-    searches::run()
+    tally.end()
+}
+
+/// Searches the protocol as it is: nothing may break.
+fn search(search: &Search, tally: &mut Tally) {
+    let started = Instant::now();
+    println!("\nmodel, {}\n  bounds: {}", search.name, search.bounds);
+    let model = Stepper { bounds: search.bounds, sabotage: None };
+    let checker = model.checker().threads(threads()).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
+    let (states, depth) = (checker.unique_state_count(), checker.max_depth());
+    println!("  {states} unique states, depth {depth}, {:.1} s", started.elapsed().as_secs_f64());
+    tally.states(states);
+    for property in model.properties() {
+        let path = checker.discovery(property.name);
+        if property.expectation == Expectation::Sometimes {
+            tally.sighting(property.name, path.is_some());
+            continue;
+        }
+        tally.count(&format!("always: {}", property.name), path.is_none());
+        for action in path.into_iter().flat_map(|path| path.into_actions()) {
+            println!("    {action:?}");
+        }
+    }
+}
+
+/// Searches the protocol without one of its rules: something must break.
+fn find(sabotage: Sabotage, bounds: Bounds, tally: &mut Tally) {
+    let model = Stepper { bounds, sabotage: Some(sabotage) };
+    let checker = model.checker().threads(threads()).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
+    let broken = model.properties().into_iter().find_map(|property| {
+        let path = (property.expectation == Expectation::Always).then(|| checker.discovery(property.name)).flatten()?;
+        Some(format!("breaks \"{}\" in {} steps", property.name, path.into_actions().len()))
+    });
+    let found = broken.is_some();
+    tally.count(&format!("{sabotage:?} {}", broken.unwrap_or_else(|| "goes unseen".into())), found);
+}
+
+fn threads() -> usize {
+    thread::available_parallelism().map_or(1, NonZero::get)
 }

@@ -270,6 +270,7 @@ impl Stepper {
             (Some(Sabotage::MarkWithoutCounts), Duty::Mark) => {
                 (change.guard.claims, change.guard.rings, change.guard.wake_at) = (None, None, None);
             }
+            (Some(Sabotage::MarkWithoutClock), Duty::Mark) => change.guard.wake_at = None,
             _ => {}
         }
         Ok(change)

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gristmill_common::{
-    State, Tenant, Timestamp,
+    JobId, State, Tenant, Timestamp,
     http::{Counts, Quantiles},
     job::Job,
 };
@@ -42,12 +42,14 @@ impl Engine {
         let mut finished_per_second = 0.0;
         let mut succeeded = Vec::new();
         for state in [State::Succeeded, State::Failed, State::Cancelled] {
-            let sample = self.ended_lately(state).await?;
-            let rate = rate(&sample);
+            let since = self.kept_since_lately(state);
+            let ended = self.store().count_from(state, since).await?;
+            let sample = self.sample(state, since).await?;
             let seen = sample.len();
             let own: Vec<Job> = sample.into_iter().filter(|job| job.key.tenant == *tenant).collect();
             if seen > 0 {
-                finished_per_second += rate * own.len() as f64 / seen as f64;
+                let share = own.len() as f64 / seen as f64;
+                finished_per_second += ended as f64 * share / LATELY.as_secs_f64();
             }
             if state == State::Succeeded {
                 succeeded = own;
@@ -64,27 +66,18 @@ impl Engine {
         })
     }
 
-    /// Jobs that reached this state in the last seconds, the earliest first. The clock of an ended job says when
-    /// it may be purged, so the duties' index has them in the order in which they ended.
-    async fn ended_lately(&self, state: State) -> Result<Vec<Job>, StoreError> {
+    /// The clock of the first job that reached this state lately: an ended job's clock says when it may be purged,
+    /// so the duties' index has them in the order in which they ended.
+    fn kept_since_lately(&self, state: State) -> Timestamp {
         let limits = self.limits();
         let kept = if state == State::Failed { limits.failed_retention } else { limits.retention };
-        let since = self.now() + kept - LATELY;
-        let first = gristmill_common::JobId::from_bytes([0; 16]);
-        let after = Some(Position { at: since, id: first });
+        self.now() + kept - LATELY
+    }
+
+    async fn sample(&self, state: State, since: Timestamp) -> Result<Vec<Job>, StoreError> {
+        let after = Some(Position { at: since, id: JobId::from_bytes([0; 16]) });
         self.store().due(&DueScan { state, lane: None, until: Timestamp::MAX, after, limit: SAMPLES }).await
     }
-}
-
-/// Jobs per second: over the whole time if all that ended in it were seen, else over the time of those seen.
-fn rate(sample: &[Job]) -> f64 {
-    let span = match (sample.first(), sample.last()) {
-        (Some(first), Some(last)) if sample.len() == SAMPLES => {
-            last.wake_at.since(first.wake_at).max(Duration::from_millis(1))
-        }
-        _ => LATELY,
-    };
-    sample.len() as f64 / span.as_secs_f64()
 }
 
 fn millis(later: Timestamp, earlier: Timestamp) -> f64 {

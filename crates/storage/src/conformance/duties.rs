@@ -52,6 +52,20 @@ pub async fn due_jobs_are_found_by_state_and_clock(backend: &dyn Backend) {
     assert_eq!(ids(&store.due(&ends).await.expect("an answer")), [moved.key.id]);
 }
 
+/// A count has the jobs of its state whose clock stands at its time or later.
+pub async fn jobs_are_counted_by_state_and_clock(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let mut jobs: Vec<NewJob> = (0..10).map(|n| job_of(["a", "b"][n % 2].parse().expect("a name"), at(0))).collect();
+    for (n, new) in jobs.iter_mut().enumerate() {
+        new.job.wake_at = at(n as u64);
+        new.job.state = if n < 8 { State::Succeeded } else { State::Failed };
+    }
+    insert(&store, jobs).await;
+    assert_eq!(store.count_from(State::Succeeded, at(3)).await.expect("an answer"), 5);
+    assert_eq!(store.count_from(State::Failed, at(0)).await.expect("an answer"), 2);
+    assert_eq!(store.count_from(State::Cancelled, at(0)).await.expect("an answer"), 0);
+}
+
 /// A queued job is found in its own lane, whatever waits in the others.
 pub async fn each_lane_is_scanned_by_itself(backend: &dyn Backend) {
     let store = backend.open().await;

@@ -78,6 +78,7 @@ macro_rules! conformance_suite {
                 each_lane_is_scanned_by_itself,
                 a_scan_is_resumed_where_it_ended,
                 lanes_are_told_once_each,
+                jobs_are_counted_by_state_and_clock,
                 overdue_jobs_are_those_that_have_not_started,
                 waiting_jobs_are_those_still_queued,
                 the_oldest_waiting_job_of_a_queue_is_told,

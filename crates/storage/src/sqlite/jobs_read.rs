@@ -29,6 +29,9 @@ pub(super) const DUE: &str = concat!(
      AND wake_at <= ?5 ORDER BY wake_at, id LIMIT ?6"
 );
 
+pub(super) const COUNT_FROM: &str =
+    "SELECT count(*) FROM jobs INDEXED BY jobs_duties WHERE state = ?1 AND lane = '' AND wake_at >= ?2";
+
 pub(super) const OVERDUE: &str = concat!(
     "SELECT ",
     columns!(),
@@ -94,6 +97,12 @@ pub(super) fn due(conn: &Connection, scan: &DueScan) -> Result<Vec<Job>, Fault> 
     };
     let until = scan.until.as_millis();
     collect(conn, DUE, params![row::state_code(scan.state), lane, after, id, until, limit(scan.limit)])
+}
+
+pub(super) fn count_from(conn: &Connection, state: State, from: Timestamp) -> Result<u64, Fault> {
+    let mut statement = conn.prepare_cached(COUNT_FROM)?;
+    let values = params![row::state_code(state), from.as_millis()];
+    statement.query_row(values, |row| Ok(Cells::of(row).unsigned()))?
 }
 
 pub(super) fn overdue(conn: &Connection, now: Timestamp, most: usize) -> Result<Vec<Job>, Fault> {

@@ -23,6 +23,8 @@ fn each_range_is_sought_in_its_index_and_never_sorted() {
     let conn = schema::prepare(&folder.path().join("gristmill.db")).expect("a database");
     let duties = "SEARCH jobs USING INDEX jobs_duties (state=? AND lane=? AND (wake_at,id)>(?,?) AND wake_at<?)";
     assert_eq!(plan(&conn, jobs_read::DUE), [duties]);
+    let counted = "SEARCH jobs USING COVERING INDEX jobs_duties (state=? AND lane=? AND wake_at>?)";
+    assert_eq!(plan(&conn, jobs_read::COUNT_FROM), [counted]);
     let deadline = "SEARCH jobs USING INDEX jobs_deadline (deadline>? AND deadline<?)";
     assert_eq!(plan(&conn, jobs_read::OVERDUE), [deadline]);
     let lanes = "SEARCH jobs USING COVERING INDEX jobs_duties (state=? AND lane>?)";

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use gristmill_common::{
-    BlobId, BlobRef, Body, LeaderRecord, LeaseId, Part, QueueName, Tenant, Timestamp,
+    BlobId, BlobRef, Body, LeaderRecord, LeaseId, Part, QueueName, State, Tenant, Timestamp,
     http::LogLine,
     job::{Change, Job, JobKey, Lane, NewJob},
 };
@@ -64,6 +64,10 @@ impl JobStore for SqliteStore {
     async fn due(&self, scan: &DueScan) -> Result<Vec<Job>, StoreError> {
         let scan = scan.clone();
         self.points.read(move |conn| jobs_read::due(conn, &scan)).await
+    }
+
+    async fn count_from(&self, state: State, from: Timestamp) -> Result<u64, StoreError> {
+        self.points.read(move |conn| jobs_read::count_from(conn, state, from)).await
     }
 
     async fn overdue(&self, now: Timestamp, limit: usize) -> Result<Vec<Job>, StoreError> {

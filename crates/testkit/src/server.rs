@@ -23,6 +23,7 @@ pub struct ServerBuilder {
     program: PathBuf,
     data: PathBuf,
     settings: BTreeMap<String, String>,
+    disk_megabytes: Option<u32>,
 }
 
 /// A running server; killed when dropped.
@@ -34,7 +35,7 @@ pub struct Server {
 impl ServerBuilder {
     /// A server of this program (`env!("CARGO_BIN_EXE_gristmill")`) on this data folder.
     pub fn new(program: impl Into<PathBuf>, data: &Path) -> Self {
-        Self { program: program.into(), data: data.to_owned(), settings: BTreeMap::new() }
+        Self { program: program.into(), data: data.to_owned(), settings: BTreeMap::new(), disk_megabytes: None }
     }
 
     /// With this setting, such as `worker.concurrency`.
@@ -45,12 +46,32 @@ impl ServerBuilder {
         self
     }
 
+    /// With its data on a disk of its own that is this small, in megabytes: a tmpfs that only the server sees.
+    #[must_use]
+    pub fn on_a_small_disk(mut self, megabytes: u32) -> Self {
+        self.disk_megabytes = Some(megabytes);
+        self
+    }
+
+    /// The program, or what makes the disk and then becomes the program.
+    fn command(&self) -> Command {
+        let Some(megabytes) = self.disk_megabytes else { return Command::new(&self.program) };
+        let mut unshare = Command::new("unshare");
+        if !rustix::process::geteuid().is_root() {
+            unshare.args(["--user", "--map-root-user"]);
+        }
+        let mount = format!("mount -t tmpfs -o size={megabytes}m tmpfs \"$0\" && exec \"$@\"");
+        unshare.args(["--mount", "sh", "-c", &mount]).arg(&self.data).arg(&self.program);
+        unshare
+    }
+
     /// Starts it on a free port, and waits until it accepts requests.
     ///
     /// # Errors
     /// It stopped, or was not ready in time.
     pub async fn start(&self) -> anyhow::Result<Server> {
-        let mut child = Command::new(&self.program)
+        let mut child = self
+            .command()
             .args(["serve", "--listen", "127.0.0.1:0", "--data"])
             .arg(&self.data)
             .envs(&self.settings)
@@ -87,10 +108,10 @@ impl Server {
         format!("{}/api/v1{call}", self.url)
     }
 
-    /// Its process id.
+    /// A path as the server sees it, which may have a disk of its own.
     #[must_use]
-    pub fn pid(&self) -> Option<u32> {
-        self.child.id()
+    pub fn sees(&self, path: &Path) -> Option<PathBuf> {
+        Some(format!("/proc/{}/root{}", self.child.id()?, path.display()).into())
     }
 
     /// Kills it with SIGKILL.

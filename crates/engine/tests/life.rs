@@ -90,6 +90,36 @@ async fn a_panic_and_an_endless_attempt_fail_the_attempt_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_busy_jobs_time_runs_from_when_it_has_a_thread() {
+    let rig = Rig::new().await;
+    rig.work_with(WorkerConfig { cpu_threads: 1, heartbeat: Duration::from_millis(100), ..WorkerConfig::default() });
+    let first = rig.submit(request("spin", json!({}))).await;
+    rig.reaches(&first, State::Running).await;
+    let second = rig.submit(with("word_count", json!({"text": "a b"}), json!({"timeout_ms": 200}))).await;
+    rig.reaches(&second, State::Running).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(rig.job(&second).await.state, State::Running, "it has no thread yet");
+    rig.engine.cancel(&first).await.expect("asked");
+    assert_eq!(rig.reaches(&second, State::Succeeded).await.attempt, 1);
+}
+
+#[tokio::test]
+async fn a_job_that_comes_back_at_once_to_the_same_worker_keeps_its_new_lease() {
+    let rig = Rig::new().await;
+    rig.work();
+    rig.schedule();
+    let more = json!({"backoff": {"kind": "none"}, "max_attempts": 1_000});
+    let mut keys = Vec::new();
+    for _ in 0..20 {
+        keys.push(rig.submit(with("fail", json!({"message": "again", "until_attempt": 10}), more.clone())).await);
+    }
+    for key in &keys {
+        let job = rig.reaches(key, State::Succeeded).await;
+        assert_eq!((job.attempt, job.rescues), (10, 0));
+    }
+}
+
+#[tokio::test]
 async fn a_waiting_job_is_cancelled_at_once_and_a_running_one_soon() {
     let rig = Rig::new().await;
     let waiting = rig.submit(request("sleep", json!({"ms": 0}))).await;

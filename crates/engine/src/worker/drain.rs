@@ -16,8 +16,8 @@ impl Worker {
         if self.0.held.emptied_within(self.0.config.drain).await {
             return;
         }
-        for job in self.0.held.held_jobs() {
-            self.0.held.stop(&job.key, Stop::Draining);
+        for hold in self.0.held.holds() {
+            self.0.held.stop(&hold, Stop::Draining);
         }
         if self.0.held.emptied_within(NOTICE).await {
             return;

@@ -29,22 +29,22 @@ impl Worker {
     }
 
     async fn renew(&self) {
-        let held = self.0.held.leases();
+        let held = self.0.held.holds();
         if held.is_empty() {
             return;
         }
         let until = self.0.engine.now() + self.0.config.lease;
         match self.0.engine.store().renew(&held, until).await {
             Ok(renewals) => {
-                for ((key, _), renewal) in held.iter().zip(renewals) {
+                for (hold, renewal) in held.iter().zip(renewals) {
                     match renewal {
-                        Renewal::Held => self.0.held.renewed(key, until),
+                        Renewal::Held => self.0.held.renewed(hold, until),
                         Renewal::StopRequested => {
-                            self.0.held.renewed(key, until);
-                            self.0.held.stop(key, Stop::Requested);
+                            self.0.held.renewed(hold, until);
+                            self.0.held.stop(hold, Stop::Requested);
                         }
                         // Or it was settled while the heartbeat was under way: then nobody minds.
-                        Renewal::Lost => self.0.held.stop(key, Stop::LeaseLost),
+                        Renewal::Lost => self.0.held.stop(hold, Stop::LeaseLost),
                     }
                 }
             }
@@ -61,9 +61,9 @@ impl Worker {
                 () = self.0.stopped.cancelled() => return,
                 _ = tick.tick() => {}
             }
-            for key in self.0.held.ending_before(self.0.engine.now() + 2 * FLUSH_EVERY) {
-                tracing::warn!(job.id = %key.id, "the lease could not be renewed in time: the handler is stopped");
-                self.0.held.stop(&key, Stop::LeaseLost);
+            for hold in self.0.held.ending_before(self.0.engine.now() + 2 * FLUSH_EVERY) {
+                tracing::warn!(job.id = %hold.0.id, "the lease could not be renewed in time: the handler is stopped");
+                self.0.held.stop(&hold, Stop::LeaseLost);
             }
             self.flush().await;
         }

@@ -26,16 +26,18 @@ pub(crate) enum Stop {
     Draining,
 }
 
+/// A job under one lease: the same job may come back under another before the first is let go.
+pub(crate) type Hold = (JobKey, LeaseId);
+
 #[derive(Default)]
 pub(crate) struct Held {
-    jobs: Mutex<HashMap<JobKey, Holding>>,
+    jobs: Mutex<HashMap<Hold, Holding>>,
     /// Rung when the last one is let go.
     empty: Notify,
 }
 
 struct Holding {
     job: Arc<Job>,
-    lease: LeaseId,
     until: Timestamp,
     whom: Whom,
     cancelled: CancellationToken,
@@ -45,25 +47,24 @@ struct Holding {
 
 impl Held {
     /// Holds a job from its claim on; the token tells its handler to stop.
-    pub(crate) fn hold(&self, job: Arc<Job>, lease: LeaseId, until: Timestamp, whom: Whom) -> CancellationToken {
+    pub(crate) fn hold(&self, job: Arc<Job>, hold: Hold, until: Timestamp, whom: Whom) -> CancellationToken {
         let cancelled = CancellationToken::new();
-        let holding =
-            Holding { job: job.clone(), lease, until, whom, cancelled: cancelled.clone(), stop: None, reports: None };
-        self.jobs().insert(job.key.clone(), holding);
+        let holding = Holding { job, until, whom, cancelled: cancelled.clone(), stop: None, reports: None };
+        self.jobs().insert(hold, holding);
         cancelled
     }
 
     /// The job runs, and this is where to fetch what its handler says.
-    pub(crate) fn reports_to(&self, key: &JobKey, reports: Reports) {
-        if let Some(holding) = self.jobs().get_mut(key) {
+    pub(crate) fn reports_to(&self, hold: &Hold, reports: Reports) {
+        if let Some(holding) = self.jobs().get_mut(hold) {
             holding.reports = Some(reports);
         }
     }
 
     /// Lets a job go.
-    pub(crate) fn release(&self, key: &JobKey) {
+    pub(crate) fn release(&self, hold: &Hold) {
         let mut jobs = self.jobs();
-        jobs.remove(key);
+        jobs.remove(hold);
         if jobs.is_empty() {
             self.empty.notify_waiters();
         }
@@ -93,29 +94,31 @@ impl Held {
         tokio::time::timeout(patience, emptied).await.is_ok()
     }
 
-    pub(crate) fn leases(&self) -> Vec<(JobKey, LeaseId)> {
-        self.jobs().iter().map(|(key, holding)| (key.clone(), holding.lease)).collect()
+    /// Everything held.
+    pub(crate) fn holds(&self) -> Vec<Hold> {
+        self.jobs().keys().cloned().collect()
     }
 
+    /// Everything held, as it was claimed.
     pub(crate) fn held_jobs(&self) -> Vec<Arc<Job>> {
         self.jobs().values().map(|holding| holding.job.clone()).collect()
     }
 
     /// The lease of this job was renewed.
-    pub(crate) fn renewed(&self, key: &JobKey, until: Timestamp) {
-        if let Some(holding) = self.jobs().get_mut(key) {
+    pub(crate) fn renewed(&self, hold: &Hold, until: Timestamp) {
+        if let Some(holding) = self.jobs().get_mut(hold) {
             holding.until = until;
         }
     }
 
     /// Until when the lease of this job holds.
-    pub(crate) fn holds_until(&self, key: &JobKey) -> Option<Timestamp> {
-        self.jobs().get(key).map(|holding| holding.until)
+    pub(crate) fn holds_until(&self, hold: &Hold) -> Option<Timestamp> {
+        self.jobs().get(hold).map(|holding| holding.until)
     }
 
     /// Tells the handler of a job to stop. The first reason stands, unless the lease is lost.
-    pub(crate) fn stop(&self, key: &JobKey, why: Stop) {
-        if let Some(holding) = self.jobs().get_mut(key) {
+    pub(crate) fn stop(&self, hold: &Hold, why: Stop) {
+        if let Some(holding) = self.jobs().get_mut(hold) {
             if holding.stop.is_none() || why == Stop::LeaseLost {
                 holding.stop = Some(why);
             }
@@ -124,13 +127,13 @@ impl Held {
     }
 
     /// Why a job was told to stop, if it was.
-    pub(crate) fn stopped(&self, key: &JobKey) -> Option<Stop> {
-        self.jobs().get(key).and_then(|holding| holding.stop)
+    pub(crate) fn stopped(&self, hold: &Hold) -> Option<Stop> {
+        self.jobs().get(hold).and_then(|holding| holding.stop)
     }
 
     /// The jobs whose lease ends before this time.
-    pub(crate) fn ending_before(&self, time: Timestamp) -> Vec<JobKey> {
-        self.jobs().iter().filter(|(_, holding)| holding.until < time).map(|(key, _)| key.clone()).collect()
+    pub(crate) fn ending_before(&self, time: Timestamp) -> Vec<Hold> {
+        self.jobs().iter().filter(|(_, holding)| holding.until < time).map(|(hold, _)| hold.clone()).collect()
     }
 
     /// The jobs that run, and where their handlers report.
@@ -139,7 +142,29 @@ impl Held {
         jobs.values().filter_map(|holding| Some((holding.job.clone(), holding.reports.clone()?))).collect()
     }
 
-    fn jobs(&self) -> MutexGuard<'_, HashMap<JobKey, Holding>> {
+    fn jobs(&self) -> MutexGuard<'_, HashMap<Hold, Holding>> {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gristmill_common::{JobId, Tenant};
+
+    use super::*;
+
+    #[test]
+    fn a_job_that_comes_back_under_a_new_lease_is_not_let_go_nor_stopped_with_the_old_one() {
+        let held = Held::default();
+        let key = JobKey { tenant: Tenant::default(), id: JobId::fresh() };
+        let until = Timestamp::from_millis(1);
+        let [old, new] = [LeaseId::fresh(), LeaseId::fresh()].map(|lease| (key.clone(), lease));
+        let job = Arc::new(crate::tests::job(&key));
+        held.hold(job.clone(), old.clone(), until, Whom::NeverRescued);
+        let runs = held.hold(job, new.clone(), until, Whom::NeverRescued);
+        held.stop(&old, Stop::LeaseLost);
+        held.release(&old);
+        assert_eq!(held.holds(), [new]);
+        assert!(!runs.is_cancelled());
     }
 }

@@ -11,10 +11,13 @@ use gristmill_common::{
 };
 use gristmill_handlers::{Context, HandlerError, JobInfo, Text};
 use gristmill_storage::{Claimed, Whom};
-use tokio::time::timeout;
+use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Worker, held::Stop};
+use super::{
+    Worker,
+    held::{Hold, Stop},
+};
 
 /// How long a handler that was told to stop may take before nobody waits for it any more.
 const GRACE: Duration = Duration::from_secs(5);
@@ -39,16 +42,17 @@ impl Worker {
         let Claimed { job, payload, text } = claimed;
         let Some(lease) = job.lease else { return };
         let job = Arc::new(job);
-        let cancelled = self.0.held.hold(job.clone(), lease, until, whom);
+        let hold = (job.key.clone(), lease);
+        let cancelled = self.0.held.hold(job.clone(), hold.clone(), until, whom);
         let worker = self.clone();
         tokio::spawn(async move {
             let outcome = match worker.0.slots.clone().acquire_owned().await {
-                Ok(_slot) => worker.run_in_slot(&job, payload, text, &cancelled).await,
+                Ok(_slot) => worker.run_in_slot(&job, &hold, payload, text, &cancelled).await,
                 // The slots are closed: the worker drains.
                 Err(_) => Outcome::GivenBack,
             };
             worker.settle(&job, outcome).await;
-            worker.0.held.release(&job.key);
+            worker.0.held.release(&hold);
             worker.0.pace.finished_one();
             worker.0.room.notify_one();
         });
@@ -57,6 +61,7 @@ impl Worker {
     async fn run_in_slot(
         &self,
         job: &Job,
+        hold: &Hold,
         payload: Body,
         text: Option<Body>,
         cancelled: &CancellationToken,
@@ -65,12 +70,19 @@ impl Worker {
             return Outcome::Failed(failure("deadline_exceeded", "its deadline passed before it could run", false));
         }
         let started = std::time::Instant::now();
-        let outcome = self.attempt(job, payload, text, cancelled).await;
+        let outcome = self.attempt(job, hold, payload, text, cancelled).await;
         metrics::histogram!("gristmill_job_run_seconds").record(started.elapsed().as_secs_f64());
         outcome
     }
 
-    async fn attempt(&self, job: &Job, payload: Body, text: Option<Body>, cancelled: &CancellationToken) -> Outcome {
+    async fn attempt(
+        &self,
+        job: &Job,
+        hold: &Hold,
+        payload: Body,
+        text: Option<Body>,
+        cancelled: &CancellationToken,
+    ) -> Outcome {
         let engine = &self.0.engine;
         let Some(handler) = engine.0.registry.get(&job.job_type).cloned() else {
             return Outcome::GivenBack;
@@ -90,55 +102,55 @@ impl Worker {
             JobInfo { id: job.key.id, tenant: job.key.tenant.clone(), attempt: job.attempt, trace: job.trace.clone() };
         let clock = engine.clock().clone();
         let (context, reports) = Context::new(info, clock, cancelled.clone(), self.0.config.cpu_threads, text);
-        self.0.held.reports_to(&job.key, reports.clone());
+        self.0.held.reports_to(hold, reports.clone());
         let class = handler.class();
         let work = caught(async move { handler.run(payload, context).await });
         let work: Work = match class {
             Class::Io => Box::pin(work),
-            Class::Cpu => Box::pin(self.clone().on_a_thread(work)),
+            Class::Cpu => {
+                // Its time runs from when it has a thread.
+                let thread = tokio::select! {
+                    thread = self.0.cpu.clone().acquire_owned() => thread.ok(),
+                    () = cancelled.cancelled() => None,
+                };
+                match thread {
+                    Some(thread) => Box::pin(on_a_thread(thread, work)),
+                    None => return self.judge(hold, None),
+                }
+            }
         };
-        let outcome = self.see_through(job, work, cancelled).await;
+        let outcome = self.see_through(job, hold, work, cancelled).await;
         self.store_log(job, reports.take().lines).await;
         outcome
     }
 
-    /// Runs work that keeps a processor busy on a thread of its own, as many at a time as there are threads.
-    async fn on_a_thread(
-        self,
-        work: impl Future<Output = Result<Bytes, Failure>> + Send + 'static,
-    ) -> Result<Bytes, Failure> {
-        let Ok(permit) = self.0.cpu.clone().acquire_owned().await else {
-            return Err(failure("worker_stopped", "the worker stopped", true));
-        };
-        let runtime = tokio::runtime::Handle::current();
-        let done = tokio::task::spawn_blocking(move || {
-            // Held until the work is really over, even if nobody waits for it any more.
-            let _permit = permit;
-            runtime.block_on(work)
-        });
-        done.await.unwrap_or_else(|failed| Err(failure("panic", &failed.to_string(), true)))
-    }
-
     /// Waits for the work, but not for ever: a handler that should stop, or whose time is up, gets a moment to do
     /// so.
-    async fn see_through(&self, job: &Job, mut work: Work, cancelled: &CancellationToken) -> Outcome {
+    async fn see_through(&self, job: &Job, hold: &Hold, mut work: Work, cancelled: &CancellationToken) -> Outcome {
         let time_up = tokio::time::sleep(Duration::from_millis(job.timeout_ms));
-        let done = tokio::select! {
-            done = &mut work => Some(done),
-            () = cancelled.cancelled() => timeout(GRACE, &mut work).await.ok(),
+        tokio::select! {
+            done = &mut work => self.judge(hold, Some(done)),
+            () = cancelled.cancelled() => {
+                let done = timeout(GRACE, &mut work).await.ok();
+                self.judge(hold, done)
+            }
             () = time_up => {
                 cancelled.cancel();
                 let _ = timeout(GRACE, &mut work).await;
                 let message = format!("the attempt took longer than {} ms", job.timeout_ms);
-                return Outcome::Failed(failure("timeout", &message, true));
+                Outcome::Failed(failure("timeout", &message, true))
             }
-        };
-        match (done, self.0.held.stopped(&job.key)) {
+        }
+    }
+
+    /// How an attempt ended, from what its handler returned, if it did, and from why it was told to stop.
+    fn judge(&self, hold: &Hold, done: Option<Result<Bytes, Failure>>) -> Outcome {
+        match (done, self.0.held.stopped(hold)) {
             (_, Some(Stop::LeaseLost)) => Outcome::Lost,
             (Some(Ok(result)), _) => Outcome::Succeeded(result),
             (_, Some(Stop::Draining)) => Outcome::GivenBack,
             (Some(Err(failure)), _) => Outcome::Failed(failure),
-            (None, _) => Outcome::Failed(failure("not_stopped", "the handler did not stop when it was asked to", true)),
+            (None, _) => Outcome::Failed(failure("not_stopped", "it was stopped before its handler returned", true)),
         }
     }
 
@@ -154,6 +166,20 @@ impl Worker {
             tracing::warn!(job.id = %job.key.id, %error, "log lines were not stored");
         }
     }
+}
+
+/// Runs work that keeps a processor busy on a thread of its own.
+async fn on_a_thread(
+    thread: OwnedSemaphorePermit,
+    work: impl Future<Output = Result<Bytes, Failure>> + Send + 'static,
+) -> Result<Bytes, Failure> {
+    let runtime = tokio::runtime::Handle::current();
+    let done = tokio::task::spawn_blocking(move || {
+        // Held until the work is really over, even if nobody waits for it any more.
+        let _thread = thread;
+        runtime.block_on(work)
+    });
+    done.await.unwrap_or_else(|failed| Err(failure("panic", &failed.to_string(), true)))
 }
 
 /// A panic fails the attempt and nothing else.

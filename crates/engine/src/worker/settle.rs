@@ -90,7 +90,7 @@ impl Worker {
                     }
                     Ok(_) => return None,
                     Err(error) => {
-                        let ends = self.0.held.holds_until(&claimed.key)?;
+                        let ends = self.0.held.holds_until(&(claimed.key.clone(), lease?))?;
                         if self.0.engine.now() >= ends {
                             tracing::error!(job.id = %claimed.key.id, %error, "an attempt could not be settled; the job will run again");
                             return None;

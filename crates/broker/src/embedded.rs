@@ -148,12 +148,8 @@ impl EmbeddedConsumer {
             return None;
         }
         let first = self.band.next_tag.fetch_add(number as u64, Ordering::Relaxed);
-        let deliveries: Vec<Delivery> = messages
-            .ready
-            .drain(..number)
-            .zip(first..)
-            .map(|(dispatch, tag)| Delivery { dispatch, tag })
-            .collect();
+        let deliveries: Vec<Delivery> =
+            messages.ready.drain(..number).zip(first..).map(|(dispatch, tag)| Delivery { dispatch, tag }).collect();
         messages.unacked += number;
         let more = !messages.ready.is_empty();
         drop(messages);

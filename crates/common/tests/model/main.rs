@@ -31,8 +31,11 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let mut tally = Tally::default();
-    // A filter of the test command that names something else leaves the model out.
-    if arguments.iter().all(|argument| argument.starts_with('-') || "model".contains(argument.as_str())) {
+    // A filter of the test command that names something else leaves the model out; a number belongs to an option.
+    let wanted = |argument: &String| {
+        argument.starts_with('-') || argument.parse::<u32>().is_ok() || "model".contains(argument.as_str())
+    };
+    if arguments.iter().all(wanted) {
         let full = std::env::var("GRISTMILL_MODEL").is_ok_and(|size| size == "full");
         SEARCHES.iter().filter(|search| full || search.when == When::Always).for_each(|one| search(one, &mut tally));
         tally.reached();
@@ -45,11 +48,12 @@ fn main() -> ExitCode {
 /// Searches the protocol as it is: nothing may break.
 fn search(search: &Search, tally: &mut Tally) {
     let started = Instant::now();
-    println!("\nmodel, {}\n  bounds: {}", search.name, search.bounds);
+    println!("\nmodel, {}, bounds: {}", search.name, search.bounds);
     let model = Stepper { bounds: search.bounds, sabotage: None };
     let checker = model.checker().threads(threads()).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
     let (states, depth) = (checker.unique_state_count(), checker.max_depth());
-    println!("  {states} unique states, depth {depth}, {:.1} s", started.elapsed().as_secs_f64());
+    let seconds = started.elapsed().as_secs_f64();
+    println!("model, {}: {states} unique states, depth {depth}, {seconds:.1} s", search.name);
     tally.states(states);
     for property in model.properties() {
         let path = checker.discovery(property.name);

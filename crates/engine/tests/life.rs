@@ -176,6 +176,10 @@ async fn a_deadline_that_passes_makes_a_dead_letter() {
     rig.clock.shift(60_001);
     let job = rig.reaches(&key, State::Failed).await;
     assert_eq!((job.attempt, job.error.expect("an error").code.as_str()), (0, "deadline_exceeded"));
+    let again = rig.engine.retry(&key).await.expect("runs again");
+    assert_eq!(again.deadline, None, "who retries it by hand knows that it is late");
+    rig.work();
+    rig.reaches(&key, State::Succeeded).await;
 }
 
 #[tokio::test]

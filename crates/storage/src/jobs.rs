@@ -36,8 +36,9 @@ pub trait JobStore: Send + Sync + 'static {
     /// The store could not be read.
     async fn held(&self, lease: LeaseId, keys: &[JobKey]) -> Result<Vec<Claimed>, StoreError>;
 
-    /// Moves the lease end of those that still run under the lease given, in one write, and tells for each how
-    /// it stands.
+    /// Moves the lease end of those that still run under the lease given to `until`, in one write, and tells for
+    /// each how it stands. A lease's end is never moved back: a heartbeat that was held up and overtaken by the
+    /// next must not end the lease before its worker expects it.
     ///
     /// # Errors
     /// The store could not be written.

@@ -213,7 +213,7 @@ impl Job {
     }
 
     /// Somebody wants an ended job to run again, with so many more attempts. If it has cost a worker before, it
-    /// goes on being claimed alone.
+    /// goes on being claimed alone. A deadline that has passed no longer counts: whoever asks knows that it has.
     pub fn run_again(&self, now: Timestamp, more_attempts: u32) -> Decision {
         let guard = Guard { claims: Some(self.claims), wake_at: Some(self.wake_at), ..Guard::state(self.state) };
         let sets = [
@@ -222,6 +222,7 @@ impl Job {
             Set::Rescues(self.rescues.min(1)),
             Set::Rings(0),
             Set::CancelRequested(false),
+            Set::Deadline(self.deadline.filter(|&deadline| deadline > now)),
             Set::FinishedAt(None),
             Set::FailedAt(None),
             Set::Progress(Progress::default()),

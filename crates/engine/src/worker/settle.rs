@@ -18,6 +18,16 @@ const MOST_RESULT_BYTES: usize = 64 * 1024 * 1024;
 /// How long to wait before a store is asked again that did not answer.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 
+/// What became of a settle.
+enum Settled {
+    /// It is written; this is the job afterwards.
+    Written(Box<Job>),
+    /// It is not, and never will be: the lease was lost.
+    Refused,
+    /// The store stayed away until the lease ended.
+    Unknown,
+}
+
 impl Worker {
     /// Writes how an attempt of this job, as it was claimed, has ended.
     pub(super) async fn settle(&self, job: &Job, outcome: Outcome) {
@@ -41,7 +51,8 @@ impl Worker {
                 Ok(body) => {
                     let settled =
                         self.decide_and_write(job, |job| job.succeed(body.clone(), engine.now(), limits)).await;
-                    if settled.is_none() {
+                    // After no answer the success may have been written: its blob is then left to the collector.
+                    if matches!(settled, Settled::Refused) {
                         engine.drop_bodies(&[body]).await;
                     }
                     settled
@@ -52,27 +63,27 @@ impl Worker {
                 }
             },
         };
-        if let Some(settled) = settled {
-            self.tell(&settled);
+        if let Settled::Written(job) = settled {
+            self.tell(&job);
         }
     }
 
     /// Decides on the job as it was last seen and writes; after a refusal or an ambiguous reply reads the job and
-    /// decides again. `None` if the lease was lost, or the store stayed away until it ended.
+    /// decides again.
     async fn decide_and_write(
         &self,
         claimed: &Job,
         decide: impl Fn(&Job) -> Result<Change, IllegalTransition>,
-    ) -> Option<Job> {
+    ) -> Settled {
         let store = self.0.engine.store();
         let lease = claimed.lease;
         let mut seen = claimed.clone();
         loop {
-            let change = decide(&seen).ok()?;
+            let Ok(change) = decide(&seen) else { return Settled::Refused };
             match store.apply(vec![change]).await {
                 Ok(mut changed) => {
                     if let Some(job) = changed.pop().flatten() {
-                        return Some(job);
+                        return Settled::Written(Box::new(job));
                     }
                 }
                 Err(error) => {
@@ -83,17 +94,18 @@ impl Worker {
             loop {
                 match store.get(&claimed.key).await {
                     // An earlier try was applied after all.
-                    Ok(Some(found)) if found.job.settled_by == lease => return Some(found.job),
+                    Ok(Some(found)) if found.job.settled_by == lease => return Settled::Written(Box::new(found.job)),
                     Ok(Some(found)) if found.job.state == State::Running && found.job.lease == lease => {
                         seen = found.job;
                         break;
                     }
-                    Ok(_) => return None,
+                    Ok(_) => return Settled::Refused,
                     Err(error) => {
-                        let ends = self.0.held.holds_until(&(claimed.key.clone(), lease?))?;
-                        if self.0.engine.now() >= ends {
+                        let hold = lease.map(|lease| (claimed.key.clone(), lease));
+                        let ends = hold.and_then(|hold| self.0.held.holds_until(&hold));
+                        if ends.is_none_or(|ends| self.0.engine.now() >= ends) {
                             tracing::error!(job.id = %claimed.key.id, %error, "an attempt could not be settled; the job will run again");
-                            return None;
+                            return Settled::Unknown;
                         }
                         tokio::time::sleep(ASK_AGAIN).await;
                     }

@@ -66,6 +66,9 @@ pub async fn a_renewal_tells_how_the_lease_stands(backend: &dyn Backend) {
     assert_eq!(get(&store, &kept.key).await.wake_at, at(30_000));
     assert_eq!(get(&store, &stopping.key).await.wake_at, at(30_000));
     assert_ne!(get(&store, &settled.key).await.wake_at, at(30_000));
+    let overtaken = store.renew(&[lease(&kept)], at(20_000)).await.expect("an answer");
+    assert_eq!(overtaken, [Held]);
+    assert_eq!(get(&store, &kept.key).await.wake_at, at(30_000), "a late heartbeat moves no end back");
 }
 
 /// A rescue that was decided before a heartbeat finds another lease end and does nothing.

@@ -103,7 +103,7 @@ fn carry_out(session: &mut Session, n: i64, mut job: Job, mut change: Change) ->
 
 pub(super) fn renew(conn: &Connection, held: &[(JobKey, LeaseId)], until: Timestamp) -> Result<Vec<Renewal>, Fault> {
     let mut statement = conn.prepare_cached(
-        "UPDATE jobs SET wake_at = ?4 WHERE tenant = ?1 AND id = ?2 AND state = 2 AND lease = ?3 \
+        "UPDATE jobs SET wake_at = max(wake_at, ?4) WHERE tenant = ?1 AND id = ?2 AND state = 2 AND lease = ?3 \
          RETURNING cancel_requested",
     )?;
     let mut renew = |(key, lease): &(JobKey, LeaseId)| {

@@ -233,8 +233,8 @@ pub(super) fn insert(conn: &Connection, job: &Job) -> Result<Option<i64>, Fault>
     Ok((stored == 1).then(|| conn.last_insert_rowid()))
 }
 
-/// What a change may alter; `state`, `lane` and `wake_at`, and `failed_at`, only where they differ, since each
-/// of these costs the rewriting of an index.
+/// What a change may alter; `state`, `lane` and `wake_at`, and `failed_at` and `deadline`, only where they
+/// differ, since each of these costs the rewriting of an index.
 macro_rules! update {
     ($more:literal) => {
         concat!(
@@ -257,7 +257,8 @@ pub(super) fn update(conn: &Connection, n: i64, before: &Indexed, job: &Job) -> 
         (job.started_at.map(Timestamp::as_millis), job.finished_at.map(Timestamp::as_millis));
     let (state, lane, wake_at) = (state_code(job.state), lane_text(job), job.wake_at.as_millis());
     let failed_at = job.failed_at.map(Timestamp::as_millis);
-    let values: [&dyn ToSql; 21] = [
+    let deadline = job.deadline.map(Timestamp::as_millis);
+    let values: [&dyn ToSql; 22] = [
         &n,
         &job.attempt,
         &job.max_attempts,
@@ -279,14 +280,15 @@ pub(super) fn update(conn: &Connection, n: i64, before: &Indexed, job: &Job) -> 
         &lane,
         &wake_at,
         &failed_at,
+        &deadline,
     ];
     let after = Indexed::of(job);
     let (sql, used) = if after == *before {
         (update!(""), 17)
-    } else if after.failed_at == before.failed_at {
+    } else if (after.failed_at, after.deadline) == (before.failed_at, before.deadline) {
         (update!(", state = ?18, lane = ?19, wake_at = ?20"), 20)
     } else {
-        (update!(", state = ?18, lane = ?19, wake_at = ?20, failed_at = ?21"), 21)
+        (update!(", state = ?18, lane = ?19, wake_at = ?20, failed_at = ?21, deadline = ?22"), 22)
     };
     conn.prepare_cached(sql)?.execute(&values[..used])?;
     Ok(())
@@ -298,11 +300,12 @@ pub(super) struct Indexed {
     pub(super) state: State,
     wake_at: Timestamp,
     failed_at: Option<Timestamp>,
+    deadline: Option<Timestamp>,
 }
 
 impl Indexed {
     pub(super) fn of(job: &Job) -> Self {
-        Self { state: job.state, wake_at: job.wake_at, failed_at: job.failed_at }
+        Self { state: job.state, wake_at: job.wake_at, failed_at: job.failed_at, deadline: job.deadline }
     }
 }
 

@@ -86,7 +86,8 @@ impl Engine {
             let name = record.name.to_string();
             // Compiling a schema costs more than all the rest: keep what has not changed.
             let known = before.types.get(&name).filter(|known| {
-                known.record().payload_schema == record.payload_schema && known.record().defaults == record.defaults
+                let unseen = TypeRecord { last_seen: known.record().last_seen, ..record.clone() };
+                unseen == *known.record()
             });
             Some((name, known.cloned().or_else(|| JobType::compile(record))?))
         });
@@ -109,4 +110,9 @@ impl Engine {
             () = tokio::time::sleep(pause) => false,
         }
     }
+}
+
+/// A record as the store keeps it.
+pub(crate) fn to_json(record: &impl serde::Serialize) -> Result<serde_json::Value, StoreError> {
+    serde_json::to_value(record).map_err(|error| StoreError::Corrupt(error.to_string()))
 }

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 pub use catalogue::JobType;
 pub use duties::{Scheduler, SchedulerConfig};
 pub use error::EngineError;
-pub use gristmill_storage::{Found, JobFilter, Order, StoreError};
+pub use gristmill_storage::{Found, JobFilter, Order, Ownership, StoreError};
 pub use usecases::{
     queues::QueueStatus,
     read::{ListRequest, ResultBody},
@@ -143,49 +143,5 @@ async fn to_the_end<T: Send + 'static>(work: impl Future<Output = T> + Send + 's
         Err(failed) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),
         // The runtime is going down, and whoever waits here with it.
         Err(_) => std::future::pending().await,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use gristmill_common::{
-        State, Timestamp,
-        job::{Backoff, History, Job, JobKey, Priority, Progress},
-    };
-
-    /// A job as it is right after its submission.
-    pub(crate) fn job(key: &JobKey) -> Job {
-        Job {
-            key: key.clone(),
-            job_type: "sleep".parse().expect("a name"),
-            queue: "default".parse().expect("a name"),
-            priority: Priority::Normal,
-            state: State::Queued,
-            wake_at: Timestamp::from_millis(0),
-            attempt: 0,
-            max_attempts: 1,
-            claims: 0,
-            rescues: 0,
-            rings: 0,
-            lease: None,
-            worker: None,
-            settled_by: None,
-            cancel_requested: false,
-            backoff: Backoff::default(),
-            timeout_ms: 1,
-            deadline: None,
-            run_at: None,
-            created_at: Timestamp::from_millis(0),
-            started_at: None,
-            finished_at: None,
-            failed_at: None,
-            progress: Progress::default(),
-            error: None,
-            tags: Vec::new(),
-            trace: None,
-            fingerprint: None,
-            version: 1,
-            history: History::default(),
-        }
     }
 }

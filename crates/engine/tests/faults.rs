@@ -32,6 +32,15 @@ async fn claim_and_die(rig: &Rig, key: &JobKey) {
     assert_eq!(rig.store.claim(claim).await.expect("claimed").len(), 1);
 }
 
+/// Announces a job type that this worker lacks.
+async fn announce_elsewhere(rig: &Rig) {
+    let spin = "spin".parse().expect("a name");
+    let mut record = support::registry().get(&spin).expect("a type").record().clone();
+    record.name = "elsewhere".parse().expect("a name");
+    let json = serde_json::to_value(&record).expect("json");
+    rig.store.put_record(gristmill_storage::Kind::JobType, "elsewhere", json).await.expect("announced");
+}
+
 async fn waits_in_broker(rig: &Rig) -> usize {
     rig.broker.depth(&band(Priority::Normal)).await.expect("a depth").ready
 }
@@ -139,11 +148,7 @@ async fn a_worker_that_drains_gives_back_what_it_cannot_finish_uncharged() {
 #[tokio::test]
 async fn a_type_that_this_worker_lacks_is_left_to_others() {
     let rig = Rig::new().await;
-    let spin = "spin".parse().expect("a name");
-    let mut record = support::registry().get(&spin).expect("a type").record().clone();
-    record.name = "elsewhere".parse().expect("a name");
-    let json = serde_json::to_value(&record).expect("json");
-    rig.store.put_record(gristmill_storage::Kind::JobType, "elsewhere", json).await.expect("announced");
+    announce_elsewhere(&rig).await;
     let key = eventually("the type is known", || async {
         rig.engine.submit(Origin::default(), request("elsewhere", json!({}))).await.ok().map(|job| job.key)
     })
@@ -152,6 +157,49 @@ async fn a_type_that_this_worker_lacks_is_left_to_others() {
     let job = eventually("put off", || async { Some(rig.job(&key).await).filter(|job| job.rings > 0) }).await;
     assert_eq!((job.state, job.claims, job.attempt), (State::Queued, 0, 0));
     assert!(job.wake_at > rig.clock.now());
+}
+
+#[tokio::test]
+async fn jobs_of_a_type_that_nobody_has_stall_nobody() {
+    let rig = Rig::new().await;
+    announce_elsewhere(&rig).await;
+    eventually("the type is known", || async {
+        rig.engine.submit(Origin::default(), request("elsewhere", json!({}))).await.ok()
+    })
+    .await;
+    for _ in 0..3 {
+        let batch = (0..1_000).map(|place| (place, request("elsewhere", json!({})))).collect();
+        assert!(rig.engine.submit_batch(Origin::default(), batch).await.iter().all(Result::is_ok));
+    }
+    rig.work();
+    rig.schedule();
+    for _ in 0..30 {
+        let key = rig.submit(request("sleep", json!({"ms": 0}))).await;
+        rig.reaches(&key, State::Succeeded).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_job_whose_lease_was_lost_before_it_had_a_slot_does_not_start() {
+    let rig = Rig::new().await;
+    rig.work_with(WorkerConfig { concurrency: 1, heartbeat: Duration::from_millis(50), ..WorkerConfig::default() });
+    // A pace first: the worker then claims ahead of its one slot.
+    for _ in 0..200 {
+        rig.submit(request("sleep", json!({"ms": 0}))).await;
+    }
+    let long = rig.submit(request("sleep", json!({"ms": 700}))).await;
+    let ahead = rig.submit(request("sleep", json!({"ms": 0}))).await;
+    let claimed = rig.reaches(&ahead, State::Running).await;
+    if rig.job(&long).await.state == State::Running {
+        let rescue = claimed.rescue(rig.clock.now(), &Limits::default());
+        rig.store.apply(rescue.into_iter().collect()).await.expect("applied");
+    }
+    rig.schedule();
+    rig.reaches(&long, State::Succeeded).await;
+    let done = rig.reaches(&ahead, State::Succeeded).await;
+    let ends = done.history.entries().filter(|entry| entry.what == What::Succeeded).count();
+    assert_eq!(ends, 1);
 }
 
 #[tokio::test]

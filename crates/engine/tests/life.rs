@@ -227,6 +227,18 @@ async fn an_idempotency_key_makes_one_job_of_many_submissions() {
 }
 
 #[tokio::test]
+async fn a_submission_that_was_accepted_is_not_judged_again() {
+    let rig = Rig::new().await;
+    let deadline = (rig.clock.now() + Duration::from_secs(60)).to_string();
+    let late = || with("sleep", json!({"ms": 0}), json!({ "deadline": deadline }));
+    let accepted = rig.engine.submit(origin_with_key("k"), late()).await.expect("accepted");
+    rig.clock.shift(61_000);
+    let again = rig.engine.submit(origin_with_key("k"), late()).await.expect("the same job");
+    assert_eq!(again.key, accepted.key);
+    assert!(matches!(rig.engine.submit(origin_with_key("other"), late()).await, Err(EngineError::Invalid(_))));
+}
+
+#[tokio::test]
 async fn each_item_of_a_batch_has_its_own_outcome() {
     let rig = Rig::new().await;
     rig.work();

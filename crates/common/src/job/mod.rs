@@ -164,6 +164,45 @@ pub struct NewJob {
 }
 
 impl Job {
+    /// A job as it is when it is accepted and may run at once, with nothing said but its type.
+    #[must_use]
+    pub fn accepted(key: JobKey, job_type: TypeName, now: Timestamp) -> Self {
+        let mut history = History::default();
+        history.push(HistoryEntry::new(now, What::Created));
+        Self {
+            key,
+            job_type,
+            queue: QueueName::default(),
+            priority: Priority::default(),
+            state: State::Queued,
+            wake_at: now,
+            attempt: 0,
+            max_attempts: 1,
+            claims: 0,
+            rescues: 0,
+            rings: 0,
+            lease: None,
+            worker: None,
+            settled_by: None,
+            cancel_requested: false,
+            backoff: Backoff::default(),
+            timeout_ms: u64::MAX,
+            deadline: None,
+            run_at: None,
+            created_at: now,
+            started_at: None,
+            finished_at: None,
+            failed_at: None,
+            progress: Progress::default(),
+            error: None,
+            tags: Vec::new(),
+            trace: None,
+            fingerprint: None,
+            version: 1,
+            history,
+        }
+    }
+
     /// The lane in which it waits while it is queued.
     #[must_use]
     pub fn lane(&self) -> Lane {

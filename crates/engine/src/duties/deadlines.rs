@@ -3,12 +3,12 @@
 use gristmill_common::Timestamp;
 use gristmill_storage::StoreError;
 
-use super::{BATCH, Scheduler};
+use super::{BATCH, BATCHES_A_TICK, Scheduler};
 
 impl Scheduler {
     pub(super) async fn expire_what_is_overdue(&self, now: Timestamp) -> Result<usize, StoreError> {
         let mut expired = 0;
-        loop {
+        for _ in 0..BATCHES_A_TICK {
             let overdue = self.engine.store().overdue(now, BATCH).await?;
             let full = overdue.len() == BATCH;
             for job in &overdue {
@@ -18,8 +18,9 @@ impl Scheduler {
             expired +=
                 self.apply_and_tell(overdue.iter().filter_map(|job| job.expire(now, limits).ok()).collect()).await?;
             if !full {
-                return Ok(expired);
+                break;
             }
         }
+        Ok(expired)
     }
 }

@@ -9,10 +9,13 @@ mod redispatch;
 mod rescue;
 mod sweep;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use gristmill_common::{
-    WorkerId,
+    Timestamp, WorkerId,
     job::{Change, Job},
     message::JobEvent,
 };
@@ -22,6 +25,8 @@ use crate::Engine;
 
 /// How many jobs a duty takes at a time.
 const BATCH: usize = 500;
+/// How many such batches it takes in one tick: then it is another duty's turn.
+const BATCHES_A_TICK: usize = 20;
 
 /// How a scheduler works.
 #[derive(Debug, Clone)]
@@ -57,7 +62,7 @@ impl Scheduler {
 
     /// Works until the engine's shutdown.
     pub async fn run(&self) {
-        tokio::join!(self.keep_the_lead(), self.feed_the_broker(), self.see_to_duties());
+        tokio::join!(self.keep_the_lead(), self.feed_the_broker(), self.see_to_duties(), self.clean_up());
         self.resign().await;
     }
 
@@ -67,39 +72,57 @@ impl Scheduler {
     /// # Errors
     /// The store could not be read or written.
     pub async fn rescue_what_ran_before(&self) -> Result<usize, StoreError> {
-        self.rescue_expired(gristmill_common::Timestamp::MAX).await
-    }
-
-    async fn see_to_duties(&self) {
-        let mut tick = tokio::time::interval(self.config.tick);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut all = 0;
         loop {
-            tokio::select! {
-                () = self.engine.shutdown().cancelled() => return,
-                _ = tick.tick() => {}
+            match self.rescue_expired(Timestamp::MAX).await? {
+                0 => return Ok(all),
+                rescued => all += rescued,
             }
-            if !self.lead.is_leading() {
-                continue;
-            }
-            let now = self.engine.now();
-            self.seen_to("due", self.queue_what_is_due(now).await);
-            self.seen_to("deadlines", self.expire_what_is_overdue(now).await);
-            if self.lead.reached_store_for() >= self.config.lease {
-                self.seen_to("rescue", self.rescue_expired(now).await);
-            }
-            self.seen_to("purge", self.purge_what_is_old(now).await);
-            self.seen_to("sweep", self.sweep_leftovers(now).await);
         }
     }
 
-    fn seen_to(&self, duty: &'static str, outcome: Result<usize, StoreError>) {
+    /// What jobs wait for.
+    async fn see_to_duties(&self) {
+        while self.next_tick().await {
+            let now = self.engine.now();
+            self.see_to("due", self.queue_what_is_due(now)).await;
+            self.see_to("deadlines", self.expire_what_is_overdue(now)).await;
+            if self.lead.reached_store_for() >= self.config.lease {
+                self.see_to("rescue", self.rescue_expired(now)).await;
+            }
+        }
+    }
+
+    /// What nobody waits for.
+    async fn clean_up(&self) {
+        while self.next_tick().await {
+            let now = self.engine.now();
+            self.see_to("purge", self.purge_what_is_old(now)).await;
+            self.see_to("sweep", self.sweep_leftovers(now)).await;
+        }
+    }
+
+    /// Waits until it is time to work, and this scheduler leads; `false` when the process stops.
+    async fn next_tick(&self) -> bool {
+        while !self.engine.sleeps_through(self.config.tick).await {
+            if self.lead.is_leading() {
+                return true;
+            }
+        }
+        false
+    }
+
+    async fn see_to(&self, duty: &'static str, work: impl Future<Output = Result<usize, StoreError>>) {
+        let began = Instant::now();
+        let outcome = work.await;
+        // A store that was slow may have held up heartbeats as well: their leases did not end by their fault.
+        if outcome.is_err() || began.elapsed() > self.config.lease / 3 {
+            self.lead.lost_the_store();
+        }
         match outcome {
             Ok(0) => {}
             Ok(jobs) => metrics::counter!("gristmill_duty_jobs_total", "duty" => duty).increment(jobs as u64),
-            Err(error) => {
-                self.lead.lost_the_store();
-                tracing::warn!(duty, %error, "a duty was not seen to; trying again");
-            }
+            Err(error) => tracing::warn!(duty, %error, "a duty was not seen to; trying again"),
         }
     }
 

@@ -15,6 +15,9 @@ impl Scheduler {
         let mut purged = 0;
         for state in [State::Succeeded, State::Failed, State::Cancelled] {
             for _ in 0..WRITES_A_TICK {
+                if self.engine.shutdown().is_cancelled() {
+                    return Ok(purged);
+                }
                 let scan = DueScan { state, lane: None, until: now, after: None, limit: SMALL_BATCH };
                 let old = self.engine.store().due(&scan).await?;
                 let removals: Vec<Removal> = old

@@ -2,14 +2,14 @@
 //! the backlog, and is fed lane by lane in turn, so that one tenant's million jobs never hide another's.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     time::{Duration, Instant},
 };
 
 use gristmill_broker::{Depth, MOST_READY};
 use gristmill_common::{
     BandKey, State, Timestamp,
-    job::{Job, Lane, Priority},
+    job::{Job, JobKey, Lane, Priority},
     message::Dispatch,
 };
 use gristmill_storage::{DueScan, Position, StoreError};
@@ -25,22 +25,33 @@ const FEED_AGAIN: Duration = Duration::from_millis(20);
 /// How often a band that has lost its messages is filled again.
 const REFILL_EVERY: Duration = Duration::from_secs(10);
 
+/// The most jobs of one refill; should that not be all, there is another.
+const MOST_REFILLED: usize = 50_000;
+
 /// What is known of one band from one feeding to the next.
 #[derive(Default)]
 struct Feed {
     /// When how much had been consumed in all.
     consumed: VecDeque<(Instant, u64)>,
     /// How far each lane has been read.
-    cursors: HashMap<Lane, Position>,
-    /// Jobs are rung whatever their clock says, because the broker has lost their messages: until the lanes have
-    /// been read to their ends.
-    refilling: bool,
+    cursors: Cursors,
+    refill: Option<Refill>,
     refilled: Option<Instant>,
 }
 
-/// What a feeding found.
-struct Fed {
-    rung: usize,
+type Cursors = HashMap<Lane, Position>;
+
+/// The broker has lost the messages of a band: all its jobs are rung once more, whatever their clocks say.
+#[derive(Default)]
+struct Refill {
+    cursors: Cursors,
+    /// Those rung already: one that is put off moves to the lane's end, and must not be rung for ever.
+    rung: HashSet<JobKey>,
+}
+
+/// What waits in a band, as far as there is room for it.
+struct Found {
+    jobs: Vec<Job>,
     /// Whether more waits than there was room for.
     more: bool,
 }
@@ -93,10 +104,13 @@ impl Scheduler {
                 };
                 feed.start_refill_if_lost(depth);
                 let room = window.saturating_sub(depth.ready);
-                let fed = self.feed_band(&band, feed, lanes, room).await?;
-                rung += fed.rung;
-                if fed.more {
-                    backlog.push(band);
+                let found = self.what_waits(feed, lanes, room).await?;
+                let dispatches: Vec<Dispatch> = found.jobs.iter().map(Dispatch::of).collect();
+                if found.more {
+                    backlog.push(band.clone());
+                }
+                if !dispatches.is_empty() {
+                    rung += self.engine.publish(&band.queue, dispatches).await;
                 }
             }
         }
@@ -104,44 +118,65 @@ impl Scheduler {
         Ok(rung)
     }
 
-    async fn feed_band(&self, band: &BandKey, feed: &mut Feed, lanes: &[Lane], room: usize) -> Result<Fed, StoreError> {
+    /// The jobs to ring: those whose clocks say so, and with what room is left, those of a refill.
+    async fn what_waits(&self, feed: &mut Feed, lanes: &[Lane], room: usize) -> Result<Found, StoreError> {
         let now = self.engine.now();
-        // Even without room one entry is read: whether more waits decides if newcomers may go ahead.
-        let share = room.div_ceil(lanes.len()).max(1);
-        let (mut dispatches, mut more) = (Vec::new(), false);
-        for lane in lanes {
-            let until = if feed.refilling { Timestamp::MAX } else { now };
-            let after = feed.cursors.get(lane).copied();
-            let scan = DueScan { state: State::Queued, lane: Some(lane.clone()), until, after, limit: share };
-            let jobs = self.engine.store().due(&scan).await?;
-            let at_the_end = jobs.len() < share;
-            if room == 0 {
-                more |= jobs.iter().any(|job| self.is_for_us_to_ring(job, feed.refilling, now));
-                continue;
-            }
-            match jobs.last() {
-                Some(last) if !at_the_end => {
-                    feed.cursors.insert(lane.clone(), Position { at: last.wake_at, id: last.key.id });
-                    more = true;
-                }
-                _ => {
-                    feed.cursors.remove(lane);
+        let mut found = self.next_in(lanes, &mut feed.cursors, now, room).await?;
+        found.jobs.retain(|job| !self.engine.0.bell.is_ringing(&job.key));
+        if room == 0 {
+            // Whether more waits decides if newcomers may go ahead.
+            found.more = !found.jobs.is_empty();
+            found.jobs.clear();
+        }
+        let left = room.saturating_sub(found.jobs.len());
+        if let Some(refill) = &mut feed.refill
+            && left > 0
+        {
+            let lost = self.next_in(lanes, &mut refill.cursors, Timestamp::MAX, left).await?;
+            for job in lost.jobs {
+                // What is due is found anyway, and who has just submitted a job is about to ring for it.
+                let is_lost = job.wake_at > now && job.rings > 0 && !self.engine.0.bell.is_ringing(&job.key);
+                if is_lost && refill.rung.insert(job.key.clone()) {
+                    found.jobs.push(job);
                 }
             }
-            let ours = jobs.iter().filter(|job| self.is_for_us_to_ring(job, feed.refilling, now));
-            dispatches.extend(ours.map(Dispatch::of));
+            if !lost.more || refill.rung.len() >= MOST_REFILLED {
+                feed.refill = None;
+            }
         }
-        if room > 0 && !more {
-            feed.refilling = false;
-        }
-        let rung = if dispatches.is_empty() { 0 } else { self.engine.publish(&band.queue, dispatches).await };
-        Ok(Fed { rung, more })
+        Ok(found)
     }
 
-    /// Not one whose ring is still unanswered, and, in a refill, not one that its submitter is about to ring.
-    fn is_for_us_to_ring(&self, job: &Job, refilling: bool, now: Timestamp) -> bool {
-        let its_submitter_will = refilling && job.rings == 0 && job.wake_at > now;
-        !its_submitter_will && !self.engine.0.bell.is_ringing(&job.key)
+    /// The next jobs of each lane in turn whose clocks stand at this time or earlier, from where the cursors are. A
+    /// lane that was read to its end begins anew.
+    async fn next_in(
+        &self,
+        lanes: &[Lane],
+        cursors: &mut Cursors,
+        until: Timestamp,
+        room: usize,
+    ) -> Result<Found, StoreError> {
+        let share = room.div_ceil(lanes.len()).max(1);
+        let mut found = Found { jobs: Vec::new(), more: false };
+        for lane in lanes {
+            let after = cursors.get(lane).copied();
+            let scan = DueScan { state: State::Queued, lane: Some(lane.clone()), until, after, limit: share };
+            let jobs = self.engine.store().due(&scan).await?;
+            match jobs.last() {
+                Some(last) if jobs.len() == share => {
+                    found.more = true;
+                    // Without room what was read is not rung, and must be read again.
+                    if room > 0 {
+                        cursors.insert(lane.clone(), Position { at: last.wake_at, id: last.key.id });
+                    }
+                }
+                _ => {
+                    cursors.remove(lane);
+                }
+            }
+            found.jobs.extend(jobs);
+        }
+        Ok(found)
     }
 }
 
@@ -161,10 +196,9 @@ impl Feed {
     /// Nothing is in the broker though jobs wait as queued: it was purged, or has forgotten them.
     fn start_refill_if_lost(&mut self, depth: Depth) {
         let empty = depth.ready == 0 && depth.unacked == 0;
-        if empty && !self.refilling && self.refilled.is_none_or(|at| at.elapsed() >= REFILL_EVERY) {
-            self.refilling = true;
+        if empty && self.refill.is_none() && self.refilled.is_none_or(|at| at.elapsed() >= REFILL_EVERY) {
+            self.refill = Some(Refill::default());
             self.refilled = Some(Instant::now());
-            self.cursors.clear();
         }
     }
 }

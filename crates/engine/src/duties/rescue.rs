@@ -3,13 +3,13 @@
 use gristmill_common::{State, Timestamp};
 use gristmill_storage::{DueScan, StoreError};
 
-use super::{BATCH, Scheduler};
+use super::{BATCH, BATCHES_A_TICK, Scheduler};
 
 impl Scheduler {
-    /// Rescues every running job whose lease ended by this time; says how many.
+    /// Rescues running jobs whose lease ended by this time, as many as one tick allows; says how many.
     pub(super) async fn rescue_expired(&self, ended_by: Timestamp) -> Result<usize, StoreError> {
         let (mut rescued, limits) = (0, self.engine.limits());
-        loop {
+        for _ in 0..BATCHES_A_TICK {
             let scan = DueScan { state: State::Running, lane: None, until: ended_by, after: None, limit: BATCH };
             let expired = self.engine.store().due(&scan).await?;
             let full = expired.len() == BATCH;
@@ -22,8 +22,9 @@ impl Scheduler {
             rescued += moved;
             // When none could be moved, others are at work on the same ones.
             if !full || moved == 0 {
-                return Ok(rescued);
+                break;
             }
         }
+        Ok(rescued)
     }
 }

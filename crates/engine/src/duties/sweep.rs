@@ -23,7 +23,7 @@ impl Scheduler {
         }
         let store = self.engine.store();
         let mut swept = 0;
-        loop {
+        while !self.engine.shutdown().is_cancelled() {
             let blobs = store.collect_blobs(now, now - ORPHANED, BLOBS).await?;
             swept += blobs;
             if blobs < BLOBS {

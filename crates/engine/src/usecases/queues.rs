@@ -3,7 +3,7 @@
 use gristmill_common::{QueueName, QueueRecord, State, Timestamp};
 use gristmill_storage::{Kind, StoreError};
 
-use crate::{Engine, EngineError};
+use crate::{Engine, EngineError, board::to_json};
 
 /// A queue and what is in it.
 #[derive(Debug, Clone)]
@@ -90,8 +90,4 @@ impl Engine {
         self.store().put_record(Kind::Queue, name.as_str(), to_json(&record)?).await?;
         Ok(self.refresh_board().await?)
     }
-}
-
-pub(crate) fn to_json(record: &impl serde::Serialize) -> Result<serde_json::Value, StoreError> {
-    serde_json::to_value(record).map_err(|error| StoreError::Corrupt(error.to_string()))
 }

@@ -6,9 +6,9 @@ use bytes::Bytes;
 use gristmill_common::{
     Body, JobId, QueueName, State, Tenant, Timestamp,
     http::{FieldError, JobRequest},
-    job::{History, HistoryEntry, Job, JobKey, NewJob, Progress, What},
+    job::{Job, JobKey, NewJob, Priority},
 };
-use gristmill_storage::Inserted;
+use gristmill_storage::{Inserted, StoreError};
 use sha2::{Digest, Sha256};
 
 use crate::{Engine, EngineError, catalogue::JobType, to_the_end};
@@ -44,7 +44,7 @@ impl Engine {
     /// [`gristmill_storage::StoreError::Unavailable`] the job may have been stored all the same.
     pub async fn submit(&self, origin: Origin, request: JobRequest) -> Result<Job, EngineError> {
         let mut outcomes = self.submit_all(&origin, vec![(None, request)]).await;
-        outcomes.pop().unwrap_or(Err(EngineError::NoSuchJob))
+        outcomes.pop().unwrap_or_else(no_outcome)
     }
 
     /// Stores many jobs in one write, each with its place in the batch and an outcome of its own, in the order
@@ -63,37 +63,54 @@ impl Engine {
         origin: &Origin,
         requests: Vec<(Option<u32>, JobRequest)>,
     ) -> Vec<Result<Job, EngineError>> {
-        let drafts: Vec<_> = requests
-            .into_iter()
-            .map(|(place, request)| {
-                let id = job_id(origin, place);
-                let draft = self.draft(origin, id, &request)?;
-                let payload = request.payload.map_or(Bytes::from_static(b"{}"), payload_bytes);
-                draft.job_type.check(&payload, "/payload")?;
-                Ok((draft, payload))
-            })
-            .collect();
+        let mut drafts = Vec::with_capacity(requests.len());
+        for (place, request) in requests {
+            drafts.push(self.checked(origin, job_id(origin, place), request).await);
+        }
         let engine = self.clone();
         to_the_end(async move { engine.store_drafts(drafts).await }).await
     }
 
-    async fn store_drafts(&self, drafts: Vec<Result<(Draft, Bytes), EngineError>>) -> Vec<Result<Job, EngineError>> {
+    /// Checks a request. One that was accepted before is not judged again: what was true then may not be now.
+    async fn checked(&self, origin: &Origin, id: JobId, request: JobRequest) -> Result<Checked, EngineError> {
+        let fingerprint = origin.idempotency_key.is_some().then(|| fingerprint(&request));
+        let error = match self.draft_with_payload(origin, id, request) {
+            Ok((job, payload)) => return Ok(Checked::New(job, payload)),
+            Err(error) => error,
+        };
+        if fingerprint.is_none() {
+            return Err(error);
+        }
+        let key = JobKey { tenant: origin.tenant.clone(), id };
+        let before = self.store().get(&key).await?.map(|found| found.job);
+        before.filter(|job| job.fingerprint == fingerprint).map(Checked::Known).ok_or(error)
+    }
+
+    fn draft_with_payload(&self, origin: &Origin, id: JobId, request: JobRequest) -> Result<(Job, Bytes), EngineError> {
+        let draft = self.draft(origin, id, &request)?;
+        let payload = request.payload.map_or(Bytes::from_static(b"{}"), payload_bytes);
+        draft.job_type.check(&payload, "/payload")?;
+        Ok((draft.job, payload))
+    }
+
+    async fn store_drafts(&self, drafts: Vec<Result<Checked, EngineError>>) -> Vec<Result<Job, EngineError>> {
         let mut outcomes = Vec::with_capacity(drafts.len());
         let mut new = Vec::with_capacity(drafts.len());
         for draft in drafts {
-            let outcome = match draft {
-                Ok((draft, payload)) => self.keep_body(&draft.job.key, payload).await.map(|payload| {
-                    new.push(NewJob { job: draft.job, payload, text: None });
-                }),
-                Err(error) => Err(error),
-            };
-            outcomes.push(outcome);
+            outcomes.push(match draft {
+                Ok(Checked::New(job, payload)) => match self.keep_body(&job.key, payload).await {
+                    Ok(payload) => {
+                        new.push(NewJob { job, payload, text: None });
+                        None
+                    }
+                    Err(error) => Some(Err(error)),
+                },
+                Ok(Checked::Known(job)) => Some(Ok(job)),
+                Err(error) => Some(Err(error)),
+            });
         }
         let mut stored = self.insert(new).await.into_iter();
-        outcomes
-            .into_iter()
-            .map(|outcome| outcome.and_then(|()| stored.next().unwrap_or(Err(EngineError::NoSuchJob))))
-            .collect()
+        outcomes.into_iter().map(|outcome| outcome.or_else(|| stored.next()).unwrap_or_else(no_outcome)).collect()
     }
 
     /// Stores new jobs and rings the bell for those that may run at once. One outcome for each.
@@ -126,8 +143,13 @@ impl Engine {
                 }
                 outcomes
             }
-            // The blobs are left to the collector: after an ambiguous reply a stored job may need them.
-            Err(error) => jobs.iter().map(|_| Err(error.clone().into())).collect(),
+            Err(error) => {
+                // After an ambiguous reply a stored job may need its blobs: they are left to the collector.
+                if !matches!(error, StoreError::Unavailable(_)) {
+                    self.drop_bodies(&bodies.concat()).await;
+                }
+                jobs.iter().map(|_| Err(error.clone().into())).collect()
+            }
         }
     }
 
@@ -150,39 +172,21 @@ impl Engine {
             None if self.rings_itself(&queue, priority) => (State::Queued, now + RING_GRACE),
             None => (State::Queued, now),
         };
-        let mut history = History::default();
-        history.push(HistoryEntry::new(now, What::Created));
+        let key = JobKey { tenant: origin.tenant.clone(), id };
         let job = Job {
-            key: JobKey { tenant: origin.tenant.clone(), id },
-            job_type: job_type.record().name.clone(),
             queue,
             priority,
             state,
             wake_at,
-            attempt: 0,
             max_attempts: request.max_attempts.unwrap_or(defaults.max_attempts),
-            claims: 0,
-            rescues: 0,
-            rings: 0,
-            lease: None,
-            worker: None,
-            settled_by: None,
-            cancel_requested: false,
             backoff: request.backoff.unwrap_or(defaults.backoff),
             timeout_ms: request.timeout_ms.unwrap_or(defaults.timeout_ms),
             deadline: request.deadline,
             run_at,
-            created_at: now,
-            started_at: None,
-            finished_at: None,
-            failed_at: None,
-            progress: Progress::default(),
-            error: None,
             tags: request.tags.clone(),
             trace: origin.trace.clone(),
             fingerprint: origin.idempotency_key.is_some().then(|| fingerprint(request)),
-            version: 1,
-            history,
+            ..Job::accepted(key, job_type.record().name.clone(), now)
         };
         Ok(Draft { job, job_type })
     }
@@ -200,6 +204,18 @@ impl Engine {
 pub(crate) struct Draft {
     pub(crate) job: Job,
     pub(crate) job_type: JobType,
+}
+
+/// A request that may be stored, or that was stored before.
+#[allow(clippy::large_enum_variant, reason = "one for each request, moved twice")]
+enum Checked {
+    New(Job, Bytes),
+    Known(Job),
+}
+
+/// A store gives an outcome for each job.
+pub(crate) fn no_outcome() -> Result<Job, EngineError> {
+    Err(StoreError::Corrupt("the store gave fewer outcomes than it was given jobs".into()).into())
 }
 
 /// The id of a submission: of its idempotency key, or fresh.
@@ -248,7 +264,8 @@ fn check(request: &JobRequest, now: Timestamp, errors: &mut Vec<FieldError>) {
     }
 }
 
-/// SHA-256 over everything that makes two requests the same, each part with its length.
+/// SHA-256 over everything that makes two requests the same, each part with its length. It is kept with the job:
+/// another way to compute it would make strangers of requests that an older build has stored.
 fn fingerprint(request: &JobRequest) -> [u8; 32] {
     let mut hash = Sha256::new();
     let mut part = |bytes: &[u8]| {
@@ -258,11 +275,33 @@ fn fingerprint(request: &JobRequest) -> [u8; 32] {
     part(request.job_type.as_bytes());
     part(request.payload.as_ref().map_or("", |payload| payload.get()).as_bytes());
     part(request.queue.as_deref().unwrap_or("").as_bytes());
-    part(format!("{:?}", request.priority).as_bytes());
-    part(format!("{:?}", (request.run_at, request.delay_ms, request.deadline)).as_bytes());
-    part(format!("{:?}", (request.max_attempts, request.backoff, request.timeout_ms)).as_bytes());
+    part(request.priority.map_or("", Priority::as_str).as_bytes());
+    let moment = |at: Option<Timestamp>| at.map(Timestamp::as_millis).unwrap_or(i64::MIN).to_be_bytes();
+    part(&moment(request.run_at));
+    part(&moment(request.deadline));
+    part(&request.delay_ms.unwrap_or(u64::MAX).to_be_bytes());
+    part(&request.max_attempts.unwrap_or(u32::MAX).to_be_bytes());
+    part(&request.timeout_ms.unwrap_or(u64::MAX).to_be_bytes());
+    part(&request.backoff.and_then(|backoff| serde_json::to_vec(&backoff).ok()).unwrap_or_default());
     for tag in &request.tags {
         part(tag.as_bytes());
     }
     hash.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fingerprint_of_a_request_is_pinned() {
+        let request = serde_json::from_str(
+            r#"{"type": "sleep", "payload": {"ms": 1}, "queue": "q", "priority": "high", "delay_ms": 5,
+                "max_attempts": 2, "backoff": {"kind": "fixed", "delay_ms": 7}, "timeout_ms": 9,
+                "deadline": "2026-11-21T08:00:00Z", "tags": ["a", "b"]}"#,
+        )
+        .expect("a request");
+        let hex: String = fingerprint(&request).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, "0f258fd0b214f99f97dbcc426b5f9b3af5b51c6196d814e95d34975bb84eb36d");
+    }
 }

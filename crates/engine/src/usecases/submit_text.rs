@@ -10,7 +10,7 @@ use gristmill_common::{
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
-use super::submit::{Origin, job_id, payload_bytes};
+use super::submit::{Origin, job_id, no_outcome, payload_bytes};
 use crate::{
     Engine, EngineError,
     bodies::{CHUNK, Upload},
@@ -70,7 +70,7 @@ impl Engine {
             }
         };
         let new = NewJob { job: draft.job, payload, text: Some(received.text) };
-        self.insert(vec![new]).await.pop().unwrap_or(Err(EngineError::NoSuchJob))
+        self.insert(vec![new]).await.pop().unwrap_or_else(no_outcome)
     }
 
     async fn receive_text(&self, owner: &JobKey, mut parts: mpsc::Receiver<TextPart>) -> Result<Received, EngineError> {

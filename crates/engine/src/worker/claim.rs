@@ -18,40 +18,40 @@ type Picked = BTreeMap<JobKey, (BandKey, InHand)>;
 impl Worker {
     /// Claims what comes into the inbox, as much at a time as there is room for, until the shutdown.
     pub(super) async fn claim_what_comes(self) {
-        let mut alone = Vec::new();
         loop {
             tokio::select! {
                 () = self.0.engine.shutdown().cancelled() => return,
-                () = self.work_and_room(!alone.is_empty()) => {}
+                () = self.work_and_room() => {}
             }
-            if !alone.is_empty() && !self.0.held.has_one_alone() {
-                let next = alone.remove(0);
-                alone.extend(self.claim(vec![next], Whom::Any).await);
+            if !self.0.held.has_one_alone()
+                && let Some(alone) = self.0.inbox.take_alone()
+            {
+                self.claim(vec![alone], Whom::Any).await;
             }
             let picked = self.0.inbox.take(self.room());
-            if !picked.is_empty() {
-                let picked = self.sort_out(picked).await;
-                alone.extend(self.claim(picked, Whom::NeverRescued).await);
-            }
+            let picked = self.sort_out(picked).await;
+            self.claim(picked, Whom::NeverRescued).await;
         }
     }
 
     /// Waits until there is something to claim and room for it. While it is busy, it waits for enough room that
     /// a claim is worth its write.
-    async fn work_and_room(&self, one_waits_alone: bool) {
+    async fn work_and_room(&self) {
         loop {
             let mut room = std::pin::pin!(self.0.room.notified());
             room.as_mut().enable();
-            if self.room() >= (self.0.pace.ahead() / 4).max(1) {
-                if one_waits_alone && !self.0.held.has_one_alone() {
-                    return;
-                }
-                tokio::select! {
-                    () = self.0.inbox.arrival() => return,
-                    () = room, if one_waits_alone => continue,
-                }
+            if self.room() < (self.0.pace.ahead() / 4).max(1) {
+                room.await;
+                continue;
             }
-            room.await;
+            if self.0.inbox.has_one_alone() && !self.0.held.has_one_alone() {
+                return;
+            }
+            tokio::select! {
+                () = self.0.inbox.arrival() => return,
+                // Perhaps the one that was claimed alone has ended.
+                () = room => {}
+            }
         }
     }
 
@@ -60,17 +60,14 @@ impl Worker {
         let registry = &self.0.engine.0.registry;
         let (known, unknown): (Vec<_>, Vec<_>) =
             picked.into_iter().partition(|(_, in_hand)| registry.get(&in_hand.dispatch.job_type).is_some());
-        for (_, in_hand) in unknown {
-            let key = in_hand.dispatch.key();
-            in_hand.ack();
-            self.put_off(&key, |job, now| job.postpone(now)).await;
-        }
+        let unknown = unknown.into_iter().map(|(_, in_hand)| in_hand).collect();
+        self.put_off(unknown, |job, now| job.postpone(now)).await;
         known
     }
 
     /// Claims jobs under one lease and starts them. Their dispatches are acked, and those of jobs no longer
-    /// queued. Returns those that must be claimed alone, because they were rescued before.
-    async fn claim(&self, picked: Vec<(BandKey, InHand)>, whom: Whom) -> Vec<(BandKey, InHand)> {
+    /// queued; those of jobs that were rescued before are set aside.
+    async fn claim(&self, picked: Vec<(BandKey, InHand)>, whom: Whom) {
         // A doubled dispatch is acked with the first.
         let mut doubled = Vec::new();
         let mut by_key = Picked::new();
@@ -80,7 +77,7 @@ impl Worker {
             }
         }
         if by_key.is_empty() {
-            return Vec::new();
+            return;
         }
         let engine = &self.0.engine;
         let now = engine.now();
@@ -95,7 +92,7 @@ impl Worker {
                 None => {
                     // Whatever it got is lost to it, and will be rescued; the rest is claimed anew.
                     self.0.inbox.put_back(by_key.into_values().collect());
-                    return Vec::new();
+                    return;
                 }
             },
         };
@@ -111,25 +108,31 @@ impl Worker {
         self.of_those_refused(by_key).await
     }
 
-    /// Of jobs that a claim did not get: acks those no longer queued, returns those that still are.
-    async fn of_those_refused(&self, mut refused: Picked) -> Vec<(BandKey, InHand)> {
+    /// Of jobs that a claim did not get: acks those no longer queued, and keeps those that still are.
+    async fn of_those_refused(&self, mut refused: Picked) {
         if refused.is_empty() {
-            return Vec::new();
+            return;
         }
         let keys: Vec<JobKey> = refused.keys().cloned().collect();
-        match self.0.engine.store().waiting(&keys).await {
-            Ok(waiting) => {
-                let still = waiting.iter().filter_map(|job| refused.remove(&job.key)).collect();
-                refused.into_values().for_each(|(_, in_hand)| in_hand.ack());
-                still
-            }
+        let waiting = match self.0.engine.store().waiting(&keys).await {
+            Ok(waiting) => waiting,
             Err(error) => {
                 tracing::warn!(%error, "refused jobs could not be read; their dispatches are tried again");
                 self.0.inbox.put_back(refused.into_values().collect());
-                tokio::time::sleep(ASK_AGAIN).await;
-                Vec::new()
+                return tokio::time::sleep(ASK_AGAIN).await;
+            }
+        };
+        let mut again = Vec::new();
+        for job in waiting {
+            match refused.remove(&job.key) {
+                Some((band, in_hand)) if job.rescues > 0 => self.0.inbox.set_aside(&band, in_hand),
+                // The claim failed, or the job was given back just now.
+                Some(taken) => again.push(taken),
+                None => {}
             }
         }
+        self.0.inbox.put_back(again);
+        refused.into_values().for_each(|(_, in_hand)| in_hand.ack());
     }
 
     /// After an ambiguous reply: which jobs the lease holds. `None` if that cannot be known before it ends.
@@ -150,20 +153,25 @@ impl Worker {
         None
     }
 
-    /// Changes the clock of a job that waits; if it no longer waits, that is as well.
+    /// Changes the clocks of jobs that wait, and is done with their dispatches; of those that no longer wait, too.
     pub(super) async fn put_off(
         &self,
-        key: &JobKey,
+        dispatches: Vec<InHand>,
         decide: impl Fn(&Job, Timestamp) -> Result<Change, IllegalTransition>,
     ) {
+        if dispatches.is_empty() {
+            return;
+        }
+        let keys: Vec<JobKey> = dispatches.iter().map(|in_hand| in_hand.dispatch.key()).collect();
+        dispatches.into_iter().for_each(InHand::ack);
         let engine = &self.0.engine;
         let written = async {
-            let waiting = engine.store().waiting(std::slice::from_ref(key)).await?;
+            let waiting = engine.store().waiting(&keys).await?;
             let changes: Vec<Change> = waiting.iter().filter_map(|job| decide(job, engine.now()).ok()).collect();
             if changes.is_empty() { Ok(Vec::new()) } else { engine.store().apply(changes).await }
         };
         if let Err(error) = written.await {
-            tracing::warn!(job.id = %key.id, %error, "a job could not be put off; it is rung again by its own clock");
+            tracing::warn!(jobs = keys.len(), %error, "jobs could not be put off; they are rung again by their own clocks");
         }
     }
 }

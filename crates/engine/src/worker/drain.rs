@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use gristmill_common::job::Change;
-
-use super::{Worker, held::Stop};
+use super::{Worker, held::Stop, run::Outcome};
 
 /// How long handlers have to notice that they should stop.
 const NOTICE: Duration = Duration::from_secs(1);
@@ -23,12 +21,8 @@ impl Worker {
             return;
         }
         // Their handlers go on until the process ends, but cannot settle any more.
-        let (engine, now) = (&self.0.engine, self.0.engine.now());
         let left = self.0.held.held_jobs();
         tracing::warn!(jobs = left.len(), "these did not stop in time; they are given back");
-        let changes: Vec<Change> = left.iter().filter_map(|job| job.release(now, engine.limits()).ok()).collect();
-        if let Err(error) = engine.store().apply(changes).await {
-            tracing::error!(%error, "they could not be given back; they will be rescued when their leases end");
-        }
+        futures::future::join_all(left.iter().map(|job| self.settle(job, Outcome::GivenBack))).await;
     }
 }

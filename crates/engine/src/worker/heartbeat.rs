@@ -7,24 +7,29 @@ use gristmill_common::{WorkerRecord, http::LogLine, job::Change};
 use gristmill_storage::{Kind, Renewal};
 
 use super::{Worker, held::Stop};
-use crate::usecases::queues::to_json;
+use crate::board::to_json;
 
 /// How often progress and log lines are stored, and leases are looked at.
 const FLUSH_EVERY: Duration = Duration::from_millis(250);
 
+/// The job types are announced with every so many heartbeats.
+const ANNOUNCE_EVERY: u32 = 20;
+
 impl Worker {
     /// Renews the leases until the last job is let go.
     pub(super) async fn keep_leases(self) {
-        self.announce().await;
         let mut tick = tokio::time::interval(self.0.config.heartbeat);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
+        for beat in 0u32.. {
             tokio::select! {
                 () = self.0.stopped.cancelled() => return,
                 _ = tick.tick() => {}
             }
             self.renew().await;
             self.say_alive().await;
+            if beat % ANNOUNCE_EVERY == 0 {
+                self.announce().await;
+            }
         }
     }
 

@@ -159,7 +159,7 @@ mod tests {
         let key = JobKey { tenant: Tenant::default(), id: JobId::fresh() };
         let until = Timestamp::from_millis(1);
         let [old, new] = [LeaseId::fresh(), LeaseId::fresh()].map(|lease| (key.clone(), lease));
-        let job = Arc::new(crate::tests::job(&key));
+        let job = Arc::new(Job::accepted(key.clone(), "sleep".parse().expect("a name"), until));
         held.hold(job.clone(), old.clone(), until, Whom::NeverRescued);
         let runs = held.hold(job, new.clone(), until, Whom::NeverRescued);
         held.stop(&old, Stop::LeaseLost);

@@ -46,6 +46,8 @@ pub(crate) struct Inbox {
 #[derive(Default)]
 struct Band {
     waiting: VecDeque<InHand>,
+    /// Those that were rescued before: each is to be claimed alone.
+    alone: VecDeque<InHand>,
     /// Its claim to the next turn: grows by its weight with each turn, and pays for the turn it gets.
     credit: i64,
 }
@@ -65,9 +67,24 @@ impl Inbox {
         }
     }
 
+    /// Sets a dispatch aside whose job must be claimed alone.
+    pub(crate) fn set_aside(&self, band: &BandKey, dispatch: InHand) {
+        self.bands().entry(band.clone()).or_default().alone.push_back(dispatch);
+    }
+
+    /// Takes one that was set aside.
+    pub(crate) fn take_alone(&self) -> Option<(BandKey, InHand)> {
+        self.bands().iter_mut().find_map(|(key, band)| Some((key.clone(), band.alone.pop_front()?)))
+    }
+
+    /// Whether one was set aside.
+    pub(crate) fn has_one_alone(&self) -> bool {
+        self.bands().values().any(|band| !band.alone.is_empty())
+    }
+
     /// How many dispatches of a band are in hand.
     pub(crate) fn len(&self, band: &BandKey) -> usize {
-        self.bands().get(band).map_or(0, |band| band.waiting.len())
+        self.bands().get(band).map_or(0, |band| band.waiting.len() + band.alone.len())
     }
 
     /// Drops what is in hand of a band whose consumer is gone.
@@ -104,8 +121,10 @@ impl Inbox {
     pub(crate) fn take_older_than(&self, age: Duration) -> Vec<InHand> {
         let mut old = Vec::new();
         for band in self.bands().values_mut() {
-            while band.waiting.front().is_some_and(|dispatch| dispatch.since.elapsed() > age) {
-                old.extend(band.waiting.pop_front());
+            for waiting in [&mut band.waiting, &mut band.alone] {
+                while waiting.front().is_some_and(|dispatch| dispatch.since.elapsed() > age) {
+                    old.extend(waiting.pop_front());
+                }
             }
         }
         old
@@ -197,6 +216,19 @@ mod tests {
         inbox.put_back(taken);
         let again: Vec<_> = inbox.take(3).iter().map(|(_, dispatch)| dispatch.dispatch.job_id).collect();
         assert_eq!(again, ids);
+    }
+
+    #[test]
+    fn what_is_set_aside_comes_only_when_asked_for_and_goes_with_its_band() {
+        let inbox = Inbox::default();
+        let _acks = fill(&inbox, Priority::Normal, 2);
+        let (band, first) = inbox.take(1).remove(0);
+        inbox.set_aside(&band, first);
+        assert_eq!((inbox.len(&band), inbox.take(10).len(), inbox.has_one_alone()), (2, 1, true));
+        let (_, again) = inbox.take_alone().expect("it was set aside");
+        inbox.set_aside(&band, again);
+        inbox.forget(&band);
+        assert!(inbox.take_alone().is_none());
     }
 
     #[test]

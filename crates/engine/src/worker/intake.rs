@@ -109,11 +109,7 @@ impl Worker {
     }
 
     async fn give_back_what_waits_too_long(&self) {
-        for in_hand in self.0.inbox.take_older_than(PATIENCE) {
-            let key = in_hand.dispatch.key();
-            in_hand.ack();
-            self.put_off(&key, |job, now| job.hand_back(now)).await;
-        }
+        self.put_off(self.0.inbox.take_older_than(PATIENCE), |job, now| job.hand_back(now)).await;
     }
 }
 

@@ -10,7 +10,7 @@ use gristmill_common::{
     job::{Failure, Job},
 };
 use gristmill_handlers::{Context, HandlerError, JobInfo, Text};
-use gristmill_storage::{Claimed, Whom};
+use gristmill_storage::{Claimed, StoreError, Whom};
 use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -46,10 +46,16 @@ impl Worker {
         let cancelled = self.0.held.hold(job.clone(), hold.clone(), until, whom);
         let worker = self.clone();
         tokio::spawn(async move {
-            let outcome = match worker.0.slots.clone().acquire_owned().await {
-                Ok(_slot) => worker.run_in_slot(&job, &hold, payload, text, &cancelled).await,
+            let slot = tokio::select! {
+                biased;
+                () = cancelled.cancelled() => None,
+                slot = worker.0.slots.clone().acquire_owned() => Some(slot),
+            };
+            let outcome = match slot {
+                Some(Ok(_slot)) => worker.run_in_slot(&job, &hold, payload, text, &cancelled).await,
                 // The slots are closed: the worker drains.
-                Err(_) => Outcome::GivenBack,
+                Some(Err(_)) => Outcome::GivenBack,
+                None => worker.judge(&hold, None),
             };
             worker.settle(&job, outcome).await;
             worker.0.held.release(&hold);
@@ -89,8 +95,18 @@ impl Worker {
         };
         let payload = match engine.load_body(payload).await {
             Ok(payload) => payload,
-            Err(error) => return Outcome::Failed(failure("store_unavailable", &error.to_string(), true)),
+            Err(error @ StoreError::Corrupt(_)) => {
+                return Outcome::Failed(failure("payload_unreadable", &error.to_string(), false));
+            }
+            // The store's trouble is not the job's.
+            Err(error) => {
+                tracing::warn!(job.id = %job.key.id, %error, "the payload could not be read; the job is given back");
+                return Outcome::GivenBack;
+            }
         };
+        if cancelled.is_cancelled() {
+            return self.judge(hold, None);
+        }
         let text = text.map(|body| Text {
             bytes: body.len(),
             chunks: engine
@@ -110,8 +126,9 @@ impl Worker {
             Class::Cpu => {
                 // Its time runs from when it has a thread.
                 let thread = tokio::select! {
-                    thread = self.0.cpu.clone().acquire_owned() => thread.ok(),
+                    biased;
                     () = cancelled.cancelled() => None,
+                    thread = self.0.cpu.clone().acquire_owned() => thread.ok(),
                 };
                 match thread {
                     Some(thread) => Box::pin(on_a_thread(thread, work)),

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use gristmill_common::{
-    State,
+    Body, State,
     job::{Change, IllegalTransition, Job},
     message::JobEvent,
 };
@@ -47,25 +48,40 @@ impl Worker {
                 let failure = failure("result_too_large", "the result is longer than 64 MiB", false);
                 self.decide_and_write(job, |job| job.fail(&failure, engine.now(), limits, 0.0)).await
             }
-            Outcome::Succeeded(result) => match engine.keep_body(&job.key, result).await {
-                Ok(body) => {
-                    let settled =
-                        self.decide_and_write(job, |job| job.succeed(body.clone(), engine.now(), limits)).await;
-                    // After no answer the success may have been written: its blob is then left to the collector.
-                    if matches!(settled, Settled::Refused) {
-                        engine.drop_bodies(&[body]).await;
-                    }
-                    settled
+            Outcome::Succeeded(result) => {
+                let Some(body) = self.keep_result(job, result).await else { return };
+                let settled = self.decide_and_write(job, |job| job.succeed(body.clone(), engine.now(), limits)).await;
+                // After no answer the success may have been written: its blob is then left to the collector.
+                if matches!(settled, Settled::Refused) {
+                    engine.drop_bodies(&[body]).await;
                 }
-                Err(error) => {
-                    let failure = failure("store_unavailable", &error.to_string(), true);
-                    self.decide_and_write(job, |job| job.fail(&failure, engine.now(), limits, 1.0)).await
-                }
-            },
+                settled
+            }
         };
         if let Settled::Written(job) = settled {
             self.tell(&job);
         }
+    }
+
+    /// Stores a result, trying for as long as the lease holds: the store's trouble is not the job's.
+    async fn keep_result(&self, job: &Job, result: Bytes) -> Option<Body> {
+        let engine = &self.0.engine;
+        loop {
+            match engine.keep_body(&job.key, result.clone()).await {
+                Ok(body) => return Some(body),
+                Err(error) if self.lease_has_ended(job) => {
+                    tracing::error!(job.id = %job.key.id, %error, "a result could not be stored; the job will run again");
+                    return None;
+                }
+                Err(_) => tokio::time::sleep(ASK_AGAIN).await,
+            }
+        }
+    }
+
+    fn lease_has_ended(&self, job: &Job) -> bool {
+        let hold = job.lease.map(|lease| (job.key.clone(), lease));
+        let ends = hold.and_then(|hold| self.0.held.holds_until(&hold));
+        ends.is_none_or(|ends| self.0.engine.now() >= ends)
     }
 
     /// Decides on the job as it was last seen and writes; after a refusal or an ambiguous reply reads the job and
@@ -101,9 +117,7 @@ impl Worker {
                     }
                     Ok(_) => return Settled::Refused,
                     Err(error) => {
-                        let hold = lease.map(|lease| (claimed.key.clone(), lease));
-                        let ends = hold.and_then(|hold| self.0.held.holds_until(&hold));
-                        if ends.is_none_or(|ends| self.0.engine.now() >= ends) {
+                        if self.lease_has_ended(claimed) {
                             tracing::error!(job.id = %claimed.key.id, %error, "an attempt could not be settled; the job will run again");
                             return Settled::Unknown;
                         }

@@ -3,9 +3,6 @@
 CARGO ?= cargo
 BOOK ?= testdata/books/opticks.txt
 
-# Runs a test command and ends with what ran, and with cargo's exit code.
-TALLY = awk -f .ci/tally.awk
-
 .DEFAULT_GOAL := help
 .PHONY: help demo run test test-unit test-functional lint format bench
 
@@ -19,13 +16,14 @@ run: ## Runs a server on 127.0.0.1:8080 with its data in ./data, until Ctrl-C
 	@$(CARGO) run --locked --release --package gristmill -- serve
 
 test: ## Runs every test: units, functional tests, examples in the documentation, the model of the protocol
-	@{ $(CARGO) test --workspace --locked --no-fail-fast; echo "exit $$?"; } | $(TALLY)
+	@.ci/tally $(CARGO) test --workspace --locked --no-fail-fast
 
 test-unit: ## Runs the tests inside the crates alone
-	@{ $(CARGO) test --workspace --locked --no-fail-fast --lib --bins; echo "exit $$?"; } | $(TALLY)
+	@.ci/tally $(CARGO) test --workspace --locked --no-fail-fast --lib --bins
 
 test-functional: ## Runs the tests against real parts alone, and the model of the protocol
-	@{ $(CARGO) test --workspace --locked --no-fail-fast --examples --test '*'; echo "exit $$?"; } | $(TALLY)
+	@$(CARGO) build --workspace --locked --examples
+	@.ci/tally $(CARGO) test --workspace --locked --no-fail-fast --test '*'
 
 lint: ## Checks the layout, clippy, the documentation, the layering and the licences
 	$(CARGO) fmt --all --check
@@ -37,5 +35,6 @@ lint: ## Checks the layout, clippy, the documentation, the layering and the lice
 format: ## Lays the code out
 	$(CARGO) fmt --all
 
-bench: ## Measures, in a release build; docs/benchmarks.md says what
-	@$(CARGO) run --locked --release --package gristmill-bench
+bench: ## Measures, in a release build; docs/benchmarks.md says what. `make bench ARGS=--quick` is a short try
+	@$(CARGO) build --locked --release --package gristmill --package gristmill-bench
+	@$(CARGO) run --locked --release --package gristmill-bench -- $(ARGS)

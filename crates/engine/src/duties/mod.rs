@@ -10,7 +10,7 @@ mod rescue;
 mod sweep;
 
 use std::{
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -51,13 +51,15 @@ pub struct Scheduler {
     engine: Engine,
     config: SchedulerConfig,
     lead: Arc<lead::Lead>,
+    /// Whoever submitted before this moment is gone, and will not ring.
+    alone_since: OnceLock<Timestamp>,
 }
 
 impl Scheduler {
     /// Makes a scheduler with a fresh id.
     #[must_use]
     pub fn new(engine: Engine, config: SchedulerConfig) -> Self {
-        Self { engine, config, lead: Arc::new(lead::Lead::new(WorkerId::fresh())) }
+        Self { engine, config, lead: Arc::new(lead::Lead::new(WorkerId::fresh())), alone_since: OnceLock::new() }
     }
 
     /// Works until the engine's shutdown.
@@ -67,11 +69,12 @@ impl Scheduler {
     }
 
     /// Gives back every running job at once: right after a process has started that owns its store alone, so
-    /// that whoever ran them is gone.
+    /// that whoever ran them is gone, and so is whoever was about to ring for a queued one.
     ///
     /// # Errors
     /// The store could not be read or written.
     pub async fn rescue_what_ran_before(&self) -> Result<usize, StoreError> {
+        self.alone_since.get_or_init(|| self.engine.now());
         let mut all = 0;
         loop {
             match self.rescue_expired(Timestamp::MAX).await? {

@@ -15,6 +15,7 @@ use gristmill_common::{
 use gristmill_storage::{DueScan, Position, StoreError};
 
 use super::Scheduler;
+use crate::usecases::submit::RING_GRACE;
 
 /// The least that may wait in a band.
 const LEAST_WINDOW: usize = 64;
@@ -60,7 +61,7 @@ impl Scheduler {
     /// Feeds the broker while this scheduler leads: at every tick, and soon again while there is much to feed.
     pub(super) async fn feed_the_broker(&self) {
         let mut feeds: BTreeMap<BandKey, Feed> = BTreeMap::new();
-        let mut pause = self.config.tick;
+        let mut pause = FEED_AGAIN;
         while !self.engine.sleeps_through(pause).await {
             pause = self.config.tick;
             if !self.lead.is_leading() {
@@ -134,8 +135,8 @@ impl Scheduler {
         {
             let lost = self.next_in(lanes, &mut refill.cursors, Timestamp::MAX, left).await?;
             for job in lost.jobs {
-                // What is due is found anyway, and who has just submitted a job is about to ring for it.
-                let is_lost = job.wake_at > now && job.rings > 0 && !self.engine.0.bell.is_ringing(&job.key);
+                // What is due is found anyway.
+                let is_lost = job.wake_at > now && !self.is_being_rung_for(&job);
                 if is_lost && refill.rung.insert(job.key.clone()) {
                     found.jobs.push(job);
                 }
@@ -145,6 +146,12 @@ impl Scheduler {
             }
         }
         Ok(found)
+    }
+
+    /// Whether its ring is still unanswered, or its submitter is about to ring.
+    fn is_being_rung_for(&self, job: &Job) -> bool {
+        let submitter_is_gone = self.alone_since.get().is_some_and(|&since| job.wake_at <= since + RING_GRACE);
+        self.engine.0.bell.is_ringing(&job.key) || (job.rings == 0 && !submitter_is_gone)
     }
 
     /// The next jobs of each lane in turn whose clocks stand at this time or earlier, from where the cursors are. A

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use crate::{Engine, EngineError, catalogue::JobType, to_the_end};
 
 /// How long a submitter that will ring the bell itself keeps the leader from doing so.
-const RING_GRACE: Duration = Duration::from_secs(5);
+pub(crate) const RING_GRACE: Duration = Duration::from_secs(5);
 /// The most attempts that a submission may ask for.
 const MOST_ATTEMPTS: u32 = 1_000;
 /// The longest time that one attempt may take: a week.

@@ -1,19 +1,15 @@
 //! (a) A bare actix-web route that parses the submission and does nothing with it: what HTTP and JSON alone cost.
 //! It runs in a process of its own, as the server does.
 
-use std::process::Stdio;
-
 use actix_web::{App, HttpResponse, HttpServer, web};
 use anyhow::Context;
 use serde::Deserialize;
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::Command,
-};
+use tokio::process::Command;
 
 use crate::{
     figures::{Figures, Row, Section},
     load,
+    program::Program,
     stage::Stage,
 };
 
@@ -46,7 +42,7 @@ pub(crate) fn serve() -> anyhow::Result<()> {
             .workers(threads)
             .bind(("127.0.0.1", 0))?;
         let address = *server.addrs().first().context("bound to nothing")?;
-        println!("{address}");
+        println!("ready on http://{address}");
         Ok(server.run().await?)
     })
 }
@@ -62,15 +58,8 @@ async fn parse(submission: web::Json<Submission>) -> HttpResponse {
 /// # Errors
 /// The route could not be started, or failed.
 pub(crate) async fn measure(stage: &Stage, figures: &mut Figures) -> anyhow::Result<()> {
-    let mut child = Command::new(std::env::current_exe()?)
-        .arg("bare-actix")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .context("the bare route could not be started")?;
-    let mut lines = BufReader::new(child.stdout.take().context("no stdout")?).lines();
-    let address = lines.next_line().await?.context("the bare route stopped")?.parse()?;
-    figures.record_sample(ROUTE, load::drive(address, &stage.submission, 64, &stage.plan).await?);
-    Ok(child.kill().await?)
+    let mut command = Command::new(std::env::current_exe()?);
+    let server = Program::start(command.arg("bare-actix")).await?;
+    figures.record_sample(ROUTE, load::drive(server.address(), &stage.submission, 64, &stage.plan).await?);
+    server.kill().await
 }

@@ -64,15 +64,8 @@ pub(crate) struct Figures(Vec<Figure>);
 
 impl Section {
     /// Every section, in order.
-    pub(crate) const ALL: [Self; 7] = [
-        Self::Route,
-        Self::GroupCommit,
-        Self::Submissions,
-        Self::BurnDown,
-        Self::Idle,
-        Self::Words,
-        Self::Footprint,
-    ];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Route, Self::GroupCommit, Self::Submissions, Self::BurnDown, Self::Idle, Self::Words, Self::Footprint];
 }
 
 impl fmt::Display for Section {

@@ -29,15 +29,14 @@ pub(crate) async fn measure(stage: &Stage, figures: &mut Figures) -> anyhow::Res
     for start in 1..=stage.plan.starts {
         let data = stage.fresh_folder()?;
         let began = Instant::now();
-        let server = stage.server(&data).start().await?;
+        let server = stage.server(&data, &[]).await?;
         figures.record(READY, 1_000.0 * seconds_since(began));
         if start == stage.plan.starts {
-            let pid = server.pid().context("the server has stopped")?;
             tokio::time::sleep(stage.plan.rest).await;
-            figures.record(MEMORY, resident_mebibytes(pid)?);
-            let before = spent_ms(pid)?;
+            figures.record(MEMORY, resident_mebibytes(server.pid()?)?);
+            let before = server.spent_ms()?;
             tokio::time::sleep(stage.plan.watch).await;
-            figures.record(PROCESSOR, (spent_ms(pid)? - before) / stage.plan.watch.as_secs_f64());
+            figures.record(PROCESSOR, (server.spent_ms()? - before) / stage.plan.watch.as_secs_f64());
         }
         server.kill().await?;
     }
@@ -49,15 +48,4 @@ fn resident_mebibytes(pid: u32) -> anyhow::Result<f64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
     let kibibytes: f64 = line.trim().trim_end_matches(" kB").parse()?;
     Ok(kibibytes / 1024.0)
-}
-
-/// Processor time of all threads so far, in milliseconds. `schedstat` counts nanoseconds, where `stat` has ticks of
-/// ten milliseconds.
-fn spent_ms(pid: u32) -> anyhow::Result<f64> {
-    let mut nanoseconds = 0.0;
-    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
-        let Ok(schedule) = fs::read_to_string(thread?.path().join("schedstat")) else { continue };
-        nanoseconds += schedule.split(' ').next().unwrap_or_default().parse::<f64>()?;
-    }
-    Ok(nanoseconds / 1e6)
 }

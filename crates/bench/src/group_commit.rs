@@ -16,7 +16,7 @@ use std::{
 
 use anyhow::{Context, ensure};
 use gristmill_common::JobId;
-use rusqlite::{Connection, Statement, params, params_from_iter, types::Value};
+use rusqlite::{Connection, Statement, params_from_iter, types::Value};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinSet,
@@ -25,7 +25,7 @@ use tokio::{
 use crate::{
     figures::{Figures, Row, Section},
     load::{self, Times, Window},
-    stage::{self, Stage},
+    stage::{Stage, WORKER_OFF},
 };
 
 /// Jobs stored for 64 clients.
@@ -49,8 +49,8 @@ type Insert = (JobId, oneshot::Sender<()>);
 /// The database is not what it is expected to be.
 pub(crate) async fn measure(stage: &Stage, figures: &mut Figures) -> anyhow::Result<()> {
     let data = stage.fresh_folder()?;
-    let server = stage.server(&data).with("worker.concurrency", 0).start().await?;
-    let status = load::Connection::open(stage::address(&server)?).await?.exchange(&stage.submission).await?;
+    let server = stage.server(&data, &[WORKER_OFF]).await?;
+    let status = load::Connection::open(server.address()).await?.exchange(&stage.submission).await?;
     ensure!(status == 202, "the first job was answered with {status}");
     server.terminate().await?;
 
@@ -97,14 +97,14 @@ async fn client(writer: mpsc::Sender<Insert>, window: Window) -> anyhow::Result<
 /// The one thread that writes.
 struct Writer {
     conn: Connection,
-    job: Copy,
-    payload: Copy,
+    job: Template,
+    payload: Template,
     /// The log has become long.
     long: Arc<AtomicBool>,
 }
 
 /// A row to be copied.
-struct Copy {
+struct Template {
     sql: String,
     /// Its cells, and where among them those are that each copy has for itself.
     cells: Vec<Value>,
@@ -114,8 +114,8 @@ struct Copy {
 impl Writer {
     fn open(path: &Path) -> anyhow::Result<Self> {
         let conn = connect(path)?;
-        let job = Copy::of(&conn, "jobs", "n", "id")?;
-        let payload = Copy::of(&conn, "payloads", "", "job")?;
+        let job = Template::of(&conn, "jobs", "n", "id")?;
+        let payload = Template::of(&conn, "payloads", "", "job")?;
         Ok(Self { conn, job, payload, long: Arc::default() })
     }
 
@@ -135,7 +135,7 @@ impl Writer {
                 replies.push(reply);
                 next = if replies.len() < BATCH { waiting.try_recv().ok() } else { None };
             }
-            count.execute(params![replies.len()])?;
+            count.execute([replies.len() as i64])?;
             commit.execute([])?;
             for reply in replies.drain(..) {
                 // A client that has gone away needs no answer.
@@ -149,12 +149,12 @@ impl Writer {
     }
 }
 
-impl Copy {
+impl Template {
     /// Of the one row there is. `left_out` names the column that SQLite fills in, `own` the one that tells copies
     /// apart.
     fn of(conn: &Connection, table: &str, left_out: &str, own: &str) -> anyhow::Result<Self> {
         let mut statement = conn.prepare(&format!("SELECT * FROM {table}"))?;
-        let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+        let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
         let cells = statement.query_row([], |row| (0..columns.len()).map(|place| row.get(place)).collect());
         let cells: Vec<Value> = cells.with_context(|| format!("there is no row in {table}"))?;
         let (columns, cells): (Vec<_>, Vec<_>) =

@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::{
     figures::{Figures, Row, Section, median},
     load::{self, Connection, seconds_since},
-    stage::{self, Stage},
+    stage::Stage,
 };
 
 /// From sending the job to knowing its end, by the client's clock.
@@ -40,8 +40,8 @@ const fn row(what: &'static str) -> Row {
 /// A job did not succeed.
 pub(crate) async fn measure(stage: &Stage, figures: &mut Figures) -> anyhow::Result<()> {
     let data = stage.fresh_folder()?;
-    let server = stage.server(&data).start().await?;
-    let mut connection = Connection::open(stage::address(&server)?).await?;
+    let server = stage.server(&data, &[]).await?;
+    let mut connection = Connection::open(server.address()).await?;
     let disk = Disk::prepare(&data.path().join("sync"), stage.plan.single)?;
     let body = json!({ "type": "sleep", "payload": { "ms": 0 } }).to_string();
     let submission = load::request("POST", "/api/v1/jobs", &[load::JSON], body.as_bytes());

@@ -9,6 +9,7 @@ mod idle;
 mod load;
 mod machine;
 mod plan;
+mod program;
 mod report;
 mod stage;
 mod submissions;

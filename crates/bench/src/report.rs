@@ -19,8 +19,7 @@ use crate::{
 pub(crate) fn publish(stage: &Stage, conditions: &Conditions, figures: &Figures) -> anyhow::Result<()> {
     let targets = targets::all(figures);
     let text = render(stage, conditions, figures, &targets)?;
-    let json =
-        json!({ "plan": stage.plan.name, "conditions": conditions, "figures": figures, "targets": targets });
+    let json = json!({ "plan": stage.plan.name, "conditions": conditions, "figures": figures, "targets": targets });
     let write = |name: &str, content: &str| {
         std::fs::write(stage.reports().join(name), content).with_context(|| format!("cannot write {name}"))
     };

@@ -1,18 +1,22 @@
 //! Where things are measured: the program, the folder for data, and the submission that everything is measured
 //! with.
 
-use std::{env, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{env, path::PathBuf, sync::Arc};
 
 use anyhow::{Context, ensure};
-use gristmill_testkit::{Server, ServerBuilder};
 use serde_json::json;
 use tempfile::TempDir;
+use tokio::process::Command;
 
 use crate::{
     load,
     plan::Plan,
+    program::Program,
     text::{Generator, Kind},
 };
+
+/// The setting that leaves jobs where they are.
+pub(crate) const WORKER_OFF: (&str, &str) = ("GRISTMILL_WORKER__CONCURRENCY", "0");
 
 /// The text of the submission. Its JSON is about a kilobyte long.
 const TEXT_BYTES: u64 = 960;
@@ -59,17 +63,15 @@ impl Stage {
         tempfile::Builder::new().prefix("data-").tempdir_in(&self.folder).context("cannot make a folder for data")
     }
 
-    /// A server on this folder, with its defaults: it says only what went wrong.
-    pub(crate) fn server(&self, data: &TempDir) -> ServerBuilder {
-        ServerBuilder::new(&self.program, data.path()).with("log.filter", "warn")
+    /// A server on this folder, with these settings (`GRISTMILL_...`) and the defaults for the rest. It says only
+    /// what went wrong.
+    ///
+    /// # Errors
+    /// It could not be started.
+    pub(crate) async fn server(&self, data: &TempDir, settings: &[(&str, &str)]) -> anyhow::Result<Program> {
+        let mut command = Command::new(&self.program);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data.path());
+        command.env("GRISTMILL_LOG__FILTER", "warn").envs(settings.iter().copied());
+        Program::start(&mut command).await
     }
-}
-
-/// The address of a server.
-///
-/// # Errors
-/// It is not one.
-pub(crate) fn address(server: &Server) -> anyhow::Result<SocketAddr> {
-    let address = server.url().strip_prefix("http://").context("the server's address is no http:// one")?;
-    address.parse().context("the server's address is none")
 }

@@ -12,12 +12,13 @@ use gristmill_common::{Clock, JobId, State, Tenant, http::JobView};
 use gristmill_handlers::{Context, JobHandler, JobInfo, Registry, Text, WordCount};
 use serde::Deserialize;
 use tempfile::TempDir;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     figures::{Figures, Row, Section},
     load::{self, Connection, seconds_since},
-    stage::{self, Stage},
+    stage::Stage,
     text::{Generator, Kind},
 };
 
@@ -76,7 +77,7 @@ impl Words {
             // As in the worker: on a thread that may block.
             let counting = tokio::task::spawn_blocking(move || {
                 let began = Instant::now();
-                let counted = futures::executor::block_on(count(text, payload))?;
+                let counted = Handle::current().block_on(count(text, payload))?;
                 anyhow::Ok((counted, seconds_since(began)))
             });
             let (counted, seconds) = counting.await??;
@@ -104,8 +105,9 @@ impl Words {
 
     async fn as_jobs(&self, stage: &Stage, figures: &mut Figures, words: u64) -> anyhow::Result<()> {
         let data = stage.fresh_folder()?;
-        let server = stage.server(&data).with("http.max_text_bytes", self.text.len()).start().await?;
-        let mut connection = Connection::open(stage::address(&server)?).await?;
+        let longest = self.text.len().to_string();
+        let server = stage.server(&data, &[("GRISTMILL_HTTP__MAX_TEXT_BYTES", &longest)]).await?;
+        let mut connection = Connection::open(server.address()).await?;
         for (row, payload) in [(JOB_PLAIN, "%7B%22top%22%3A0%7D"), (JOB_VOCABULARY, "%7B%22top%22%3A10%7D")] {
             let path = format!("/api/v1/jobs?type=word_count&payload={payload}");
             let submission = load::request("POST", &path, &["content-type: text/plain; charset=utf-8"], &self.text);

@@ -5,8 +5,6 @@ pub mod conformance;
 mod embedded;
 mod open;
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use gristmill_common::{
     BandKey, QueueName,
@@ -145,6 +143,3 @@ pub enum Heard {
     /// Events were missed: whoever waits for a job asks the store.
     Missed,
 }
-
-/// How long a publish waits for the broker's confirm.
-pub const CONFIRM_TIMEOUT: Duration = Duration::from_secs(5);

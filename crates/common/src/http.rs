@@ -304,13 +304,6 @@ pub struct QueueView {
     pub oldest_waiting_since: Option<Timestamp>,
 }
 
-/// A list that comes whole.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Items<T> {
-    /// The items.
-    pub items: Vec<T>,
-}
-
 /// How it goes.
 #[derive(Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

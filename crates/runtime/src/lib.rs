@@ -2,6 +2,7 @@
 
 pub mod health;
 pub mod process;
+pub mod server;
 pub mod settings;
 pub mod shutdown;
 pub mod telemetry;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use gristmill_runtime::{
-    health::{CheckResult, HealthServer, Readiness, Report, Status},
+    health::{self, CheckResult, Readiness, Report, Status},
     telemetry::Metrics,
 };
 use tokio::{task::JoinHandle, time::timeout};
@@ -26,7 +26,7 @@ impl Server {
     fn start(readiness: Readiness) -> Self {
         let metrics = Metrics::install().expect("one recorder");
         let free = "127.0.0.1:0".parse().expect("an address");
-        let server = HealthServer::bind(free, readiness, metrics).expect("a free port");
+        let server = health::bind(free, readiness, metrics).expect("a free port");
         let (base, shutdown) = (format!("http://{}", server.address()), CancellationToken::new());
         Self { base, running: tokio::spawn(server.run(shutdown.clone())), shutdown }
     }

@@ -137,6 +137,23 @@ fn every_bad_value_is_told_by_its_key() {
 }
 
 #[test]
+fn a_lease_outlasts_three_heartbeats_and_the_time_that_stopping_takes() {
+    let lease = |lease: &str, heartbeat: &str| {
+        with(&[("GRISTMILL_WORKER__LEASE_MS", lease), ("GRISTMILL_WORKER__HEARTBEAT_MS", heartbeat)])
+    };
+    for (ms, heartbeat) in [("2000", "10"), ("2000", "666"), ("3000", "1000")] {
+        lease(ms, heartbeat).expect("valid settings");
+    }
+    for (ms, heartbeat, message) in [
+        ("1999", "10", "worker.lease_ms: must be 2000 to 86400000 (set by GRISTMILL_WORKER__LEASE_MS)"),
+        ("2000", "667", "worker.lease_ms: must be at least 3 x worker.heartbeat_ms"),
+    ] {
+        let refused = refusal(lease(ms, heartbeat));
+        assert!(refused.contains(message), "{ms} {heartbeat}: {refused}");
+    }
+}
+
+#[test]
 fn all_problems_are_told_at_once() {
     let message = refusal(with(&[
         ("GRISTMILL_WORKER__LEASE_MS", "1000"),

@@ -35,14 +35,15 @@ pub trait BlobStore: Send + Sync + 'static {
     /// The store could not be read.
     async fn read_blob(&self, id: BlobId, from: u64) -> Result<Option<Bytes>, StoreError>;
 
-    /// Drops blobs, uploading or committed: for an upload that was broken off.
+    /// Drops blobs, uploading or committed: for an upload that was broken off, or is not needed. A blob that a job
+    /// names is kept: after an answer was lost, the caller cannot know that it is.
     ///
     /// # Errors
     /// The store could not be written.
     async fn drop_blobs(&self, ids: &[BlobId]) -> Result<(), StoreError>;
 
     /// Drops at most `limit` uploads that had expired by `now`, and committed blobs older than `orphaned_before`
-    /// that no job names. Says how many.
+    /// that no job names. Says how many. What was dropped, now or earlier, gives its room back no later than this.
     ///
     /// # Errors
     /// The store could not be written.

@@ -28,6 +28,17 @@ async fn a_missing_folder_is_made_for_its_owner_alone() {
 }
 
 #[tokio::test]
+async fn files_are_made_for_their_owner_alone_even_in_a_folder_that_is_open_to_all() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("a mode");
+    let _opened = open(folder.path()).await.expect("the store opens");
+    for name in ["gristmill.lock", "gristmill.db", "gristmill.db-wal", "gristmill.db-shm"] {
+        let mode = fs::metadata(folder.path().join(name)).expect("a file").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn a_folder_in_use_is_refused_until_it_is_let_go_of() {
     let folder = tempfile::tempdir().expect("a folder");
     let opened = open(folder.path()).await.expect("the store opens");

@@ -19,6 +19,7 @@ use tracing::Instrument;
 use crate::{
     caller::{Exchange, RequestId, X_REQUEST_ID},
     config::MAX_HEAD_BYTES,
+    headers::site,
     intake::{Early, Intake},
     measure::Meter,
     problem::{ApiError, Code, PROBLEM_JSON},
@@ -58,7 +59,7 @@ impl Gate {
             http.method = arrival.method.as_str(),
             http.route = self.table.pattern(arrival.route),
         );
-        let served = match check_head(&request) {
+        let served = match check_head(&request).and_then(|()| check_site(&request)) {
             Err(error) => Ok(Ok(request.error_response(error))),
             // What a panic leaves behind is dropped with the request.
             Ok(()) => AssertUnwindSafe(next.call(request)).catch_unwind().instrument(span).await,
@@ -178,6 +179,17 @@ fn check_head(request: &ServiceRequest) -> Result<(), ApiError> {
         return Ok(());
     }
     Err(ApiError::new(Code::HeadersTooLarge, format!("At most {MAX_HEAD_BYTES} bytes of headers are taken.")))
+}
+
+/// Refuses what a page of another site had somebody's browser send.
+fn check_site(request: &ServiceRequest) -> Result<(), ApiError> {
+    if site::is_foreign_change(request.method(), request.headers()) {
+        return Err(ApiError::new(
+            Code::CrossSiteRequest,
+            "It must come from a program, or from a page of this server.",
+        ));
+    }
+    Ok(())
 }
 
 fn render(error: &ApiError, request_id: &RequestId) -> HttpResponse {

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
-use gristmill_api::{ApiConfig, Server};
+use gristmill_api::ApiConfig;
 use gristmill_runtime::{
     process::{Process, run_program},
     settings::Program,
@@ -23,7 +23,7 @@ fn main() -> ExitCode {
         let registry = gristmill_handlers::built_in()?;
         let process = Process::start(Program::Api, &settings, registry, &shutdown).await?;
         let config = ApiConfig::from_settings(&settings);
-        let server = Server::bind(config, process.engine, process.readiness, process.metrics)?;
+        let server = gristmill_api::bind(config, process.engine, process.readiness, process.metrics)?;
         let address = server.address();
         tracing::info!(http.address = %address, "the API is served on http://{address}");
         Ok(server.run(shutdown).await?)

@@ -18,6 +18,7 @@ pub enum Code {
     BadRequest,
     MalformedJson,
     BodyIncomplete,
+    CrossSiteRequest,
     NotFound,
     JobNotFound,
     QueueNotFound,
@@ -50,10 +51,11 @@ pub enum Code {
 
 impl Code {
     /// The whole catalogue, by status.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::BadRequest,
         Self::MalformedJson,
         Self::BodyIncomplete,
+        Self::CrossSiteRequest,
         Self::NotFound,
         Self::JobNotFound,
         Self::QueueNotFound,
@@ -107,6 +109,9 @@ impl Code {
             Self::BadRequest => ("bad_request", 400, "The request makes no sense"),
             Self::MalformedJson => ("malformed_json", 400, "The body is not JSON, or has a key twice"),
             Self::BodyIncomplete => ("body_incomplete", 400, "The body broke off"),
+            Self::CrossSiteRequest => {
+                ("cross_site_request", 403, "A page of another site may not change anything here")
+            }
             Self::NotFound => ("not_found", 404, "There is nothing at this address"),
             Self::JobNotFound => ("job_not_found", 404, "There is no such job"),
             Self::QueueNotFound => ("queue_not_found", 404, "There is no such queue"),

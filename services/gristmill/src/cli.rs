@@ -6,13 +6,13 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, Parser, Subcommand};
-use gristmill_common::State;
+use clap::{Parser, Subcommand};
 use gristmill_handlers::{Registry, RegistryError};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
     demo::{self, DemoOptions},
+    ending::{Ending, TROUBLE, USAGE},
     get::{self, GetOptions},
     serve::{self, ServeOptions},
     submit::{self, SubmitOptions},
@@ -47,49 +47,6 @@ enum Command {
     Get(GetOptions),
     Watch(WatchOptions),
     Demo(DemoOptions),
-}
-
-/// Which server to talk to.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct ServerOption {
-    /// The server's address
-    #[arg(long, value_name = "URL", env = "GRISTMILL_SERVER", default_value = "http://127.0.0.1:8080")]
-    pub(crate) server: String,
-}
-
-/// How a command ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// All is well.
-    Done,
-    /// The job that was waited for has failed.
-    JobFailed,
-    /// The job that was waited for was cancelled.
-    JobCancelled,
-}
-
-/// Something else went wrong: no server, a refused request, a bad setting.
-const TROUBLE: u8 = 3;
-/// The command line is not understood: `EX_USAGE` of sysexits.h. Clap's own 2 means a cancelled job here.
-const USAGE: u8 = 64;
-
-impl Ending {
-    /// How waiting for a job ends that came to this state.
-    pub(crate) fn of(state: State) -> Self {
-        match state {
-            State::Failed => Self::JobFailed,
-            State::Cancelled => Self::JobCancelled,
-            State::Scheduled | State::Queued | State::Running | State::Succeeded => Self::Done,
-        }
-    }
-
-    fn code(self) -> u8 {
-        match self {
-            Self::Done => 0,
-            Self::JobFailed => 1,
-            Self::JobCancelled => 2,
-        }
-    }
 }
 
 /// Reads the command line, does what it says, and tells how it went. A server runs these handlers: those that come

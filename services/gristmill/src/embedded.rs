@@ -1,7 +1,7 @@
 //! Everything in one process: the API, the worker and the scheduler on one store and one broker.
 
 use anyhow::Context;
-use gristmill_api::{ApiConfig, Server};
+use gristmill_api::ApiConfig;
 use gristmill_handlers::Registry;
 use gristmill_runtime::{
     process::Process,
@@ -9,7 +9,7 @@ use gristmill_runtime::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::serve;
+use crate::ready;
 
 /// Runs the three together, with these handlers, until `shutdown`; then drains.
 ///
@@ -18,10 +18,10 @@ use crate::serve;
 pub async fn run_all(settings: Settings, registry: Registry, shutdown: CancellationToken) -> anyhow::Result<()> {
     let process = Process::start(Program::Embedded, &settings, registry, &shutdown).await?;
     let Process { engine, ownership, readiness, metrics } = process;
-    let server = Server::bind(ApiConfig::from_settings(&settings), engine.clone(), readiness, metrics)
+    let server = gristmill_api::bind(ApiConfig::from_settings(&settings), engine.clone(), readiness, metrics)
         .with_context(|| format!("http.listen: {} cannot be taken", settings.http.listen))?;
     let scheduler = gristmill_scheduler::prepare(engine.clone(), ownership, &settings).await?;
-    serve::announce(server.address());
+    ready::announce(server.address());
     let serving = async {
         let served = server.run(shutdown.clone()).await;
         // Without the API there is nobody left to work for.

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 
 use gristmill_common::JobId;
 
-use crate::{cli::ServerOption, client::Client, json};
+use crate::{client::Client, json, server_option::ServerOption};
 
 const EXAMPLES: &str = "\
 Examples:

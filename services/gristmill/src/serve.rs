@@ -1,10 +1,6 @@
 //! `gristmill serve`: settings, log and signals; then everything in one process.
 
-use std::{
-    io::{self, Write},
-    net::SocketAddr,
-    path::PathBuf,
-};
+use std::{net::SocketAddr, path::PathBuf};
 
 use anyhow::Context;
 use gristmill_handlers::Registry;
@@ -14,9 +10,6 @@ use gristmill_runtime::{
 };
 
 use crate::embedded;
-
-/// How the line begins that says where the server listens.
-pub const READY: &str = "gristmill is ready on ";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -67,12 +60,6 @@ pub async fn run(options: ServeOptions, handlers: Registry) -> anyhow::Result<()
     telemetry::init(&settings.log)?;
     let shutdown = shutdown::on_signal().context("cannot listen to signals")?;
     embedded::run_all(settings, handlers, shutdown).await
-}
-
-/// Says on stdout that requests are accepted, and where. A closed stdout is nothing to die of.
-pub fn announce(address: SocketAddr) {
-    let mut stdout = io::stdout().lock();
-    let _ = writeln!(stdout, "{READY}http://{address}").and_then(|()| stdout.flush());
 }
 
 #[cfg(test)]

@@ -12,9 +12,10 @@ use tokio::{fs, io::AsyncReadExt};
 use tokio_util::io::ReaderStream;
 
 use crate::{
-    cli::{Ending, ServerOption},
     client::{Client, Input, Submission},
+    ending::Ending,
     json,
+    server_option::ServerOption,
     watch::{self, Reporter},
 };
 

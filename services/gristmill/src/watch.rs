@@ -10,8 +10,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    cli::{Ending, ServerOption},
     client::{Client, ClientError, Told},
+    ending::Ending,
+    server_option::ServerOption,
 };
 
 /// Between two questions. An unchanged job is answered with an empty 304.

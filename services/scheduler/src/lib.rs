@@ -1,8 +1,7 @@
 #![doc = include_str!("../README.md")]
 
-use gristmill_engine::{Engine, Scheduler};
+use gristmill_engine::{Engine, Ownership, Scheduler, StoreError};
 use gristmill_runtime::{process::scheduler_config, settings::Settings};
-use gristmill_storage::{Ownership, StoreError};
 
 /// Makes a scheduler, to be run. On a store that belongs to this process alone, whatever was running is rescued
 /// first, since its worker is gone with the process before: so call this before a worker of this process starts.

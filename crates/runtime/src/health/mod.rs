@@ -11,7 +11,7 @@ use actix_web::{
 use serde_json::json;
 
 pub use readiness::{CheckResult, Readiness, Report, Status};
-pub use server::{HealthServer, serve};
+pub use server::{bind, serve};
 
 use crate::telemetry::Metrics;
 

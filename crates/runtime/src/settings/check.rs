@@ -8,6 +8,8 @@ use super::Settings;
 
 const DAY_MS: u64 = 86_400_000;
 const GIB: u64 = 1 << 30;
+/// A worker stops a handler whose lease has under half a second left: a shorter lease would leave it no time to work.
+const SHORTEST_LEASE_MS: u64 = 2_000;
 
 /// What is wrong: the key at fault, and a message that follows it.
 pub(super) fn problems(settings: &Settings) -> Vec<(&'static str, String)> {
@@ -29,7 +31,7 @@ pub(super) fn problems(settings: &Settings) -> Vec<(&'static str, String)> {
     found.within("worker.concurrency", worker.concurrency, 0..=100_000);
     found.within("worker.cpu_threads", worker.cpu_threads, 0..=1_024);
     found.within("worker.heartbeat_ms", worker.heartbeat_ms, 10..=DAY_MS);
-    found.within("worker.lease_ms", worker.lease_ms, 30..=DAY_MS);
+    found.within("worker.lease_ms", worker.lease_ms, SHORTEST_LEASE_MS..=DAY_MS);
     found.within("worker.drain_ms", worker.drain_ms, 0..=DAY_MS);
     if worker.lease_ms < worker.heartbeat_ms.saturating_mul(3) {
         found.add("worker.lease_ms", "must be at least 3 x worker.heartbeat_ms");

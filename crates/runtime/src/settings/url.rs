@@ -21,12 +21,6 @@ impl ServerUrl {
     pub fn expose(&self) -> &str {
         &self.0
     }
-
-    /// What stands before the colon, such as `sqlite`.
-    #[must_use]
-    pub fn scheme(&self) -> &str {
-        self.0.split(':').next().unwrap_or_default()
-    }
 }
 
 impl TryFrom<String> for ServerUrl {

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use gristmill_common::{BlobId, Body, Timestamp, job::JobKey};
+use gristmill_common::{
+    BlobId, BlobRef, Body, Timestamp,
+    job::{JobKey, Limits},
+};
 
-use super::{Backend, at, insert, job};
-use crate::Store;
+use super::{Backend, at, claim_of, get, insert, job};
+use crate::{Store, StoreError};
 
 async fn upload(store: &Arc<dyn Store>, owner: &JobKey, chunks: &[&'static [u8]], expires: Timestamp) -> BlobId {
     let id = BlobId::fresh();
@@ -99,6 +102,53 @@ pub async fn dropped_blobs_are_gone(backend: &dyn Backend) {
     assert!(!is_there(&store, uploading).await && !is_there(&store, committed).await);
     assert!(store.commit_blob(uploading, at(2)).await.expect("an answer").is_none());
     assert!(store.commit_blob(kept, at(2)).await.expect("an answer").is_some());
+}
+
+/// A blob that a job names is kept, even if it is dropped by one who does not know that.
+pub async fn a_blob_that_a_job_names_is_not_dropped(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let (mut by_text, mut by_result) = (job(at(0)), job(at(0)));
+    let mut blobs = Vec::new();
+    for owner in [&by_text, &by_result] {
+        let id = upload(&store, &owner.job.key, &[b"book"], at(1_000)).await;
+        blobs.push(store.commit_blob(id, at(1)).await.expect("an answer").expect("it is there"));
+    }
+    by_text.text = Some(Body::Blob(blobs[0]));
+    by_result.job.queue = "other".parse().expect("a name");
+    let key = by_result.job.key.clone();
+    insert(&store, [by_text, by_result]).await;
+    let claimed = store.claim(claim_of(&[key], at(1))).await.expect("a claim").remove(0).job;
+    let settle = claimed.succeed(Body::Blob(blobs[1]), at(2), &Limits::default()).expect("it runs");
+    assert!(store.apply(vec![settle]).await.expect("an answer")[0].is_some());
+    store.drop_blobs(&[blobs[0].id, blobs[1].id]).await.expect("an answer");
+    assert!(is_there(&store, blobs[0].id).await && is_there(&store, blobs[1].id).await);
+}
+
+/// A job is not stored with a blob that is not there to be read, nor does it end with one as its result.
+pub async fn a_job_never_names_a_blob_that_is_gone(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let owner = job(at(0));
+    let uploading = upload(&store, &owner.job.key, &[b"book"], at(1_000)).await;
+    let collected = upload(&store, &owner.job.key, &[b"book"], at(1_000)).await;
+    store.commit_blob(collected, at(1)).await.expect("an answer").expect("it is there");
+    assert_eq!(store.collect_blobs(at(10), at(2), 10).await.expect("an answer"), 1);
+    let running = job(at(0));
+    insert(&store, [running.clone()]).await;
+    let claim = claim_of(std::slice::from_ref(&running.job.key), at(1));
+    let claimed = store.claim(claim).await.expect("a claim").remove(0).job;
+    for id in [uploading, collected, BlobId::fresh()] {
+        let body = Body::Blob(BlobRef { id, bytes: 4 });
+        let mut new = owner.clone();
+        new.text = Some(body.clone());
+        let refused = store.insert(vec![new]).await.expect_err("the blob is not there");
+        assert!(matches!(&refused, StoreError::Unavailable(_)), "{refused:?}");
+        assert!(refused.to_string().contains("the upload of"), "{refused}");
+        assert!(store.get(&owner.job.key).await.expect("an answer").is_none());
+        let settle = claimed.succeed(body, at(2), &Limits::default()).expect("it runs");
+        assert!(store.apply(vec![settle]).await.is_err());
+        assert_eq!(get(&store, &running.job.key).await, claimed);
+    }
+    assert!(store.counts(None).await.expect("counts").iter().map(|cell| cell.count).sum::<u64>() == 1);
 }
 
 /// A collection takes at most as many as it is told to.

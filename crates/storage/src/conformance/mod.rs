@@ -104,6 +104,8 @@ macro_rules! conformance_suite {
                 an_expired_upload_is_collected_and_takes_no_more,
                 orphans_are_collected_and_named_blobs_are_kept,
                 dropped_blobs_are_gone,
+                a_blob_that_a_job_names_is_not_dropped,
+                a_job_never_names_a_blob_that_is_gone,
                 collecting_is_bounded,
             ]
             records: [

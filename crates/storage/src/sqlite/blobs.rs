@@ -5,7 +5,10 @@ use bytes::Bytes;
 use gristmill_common::{BlobId, BlobRef, Timestamp, job::JobKey};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{fault::Fault, jobs_read::limit, row::Cells};
+use super::{
+    fault::Fault,
+    row::{Cells, limit},
+};
 
 /// Chunks erased in one operation.
 const SWEEP: i64 = 8;
@@ -65,18 +68,21 @@ pub(super) fn commit(conn: &Connection, id: BlobId, now: Timestamp) -> Result<Op
     Ok(length.transpose()?.map(|bytes| BlobRef { id, bytes }))
 }
 
-/// A job names the blob from now on, so it is no orphan.
+/// A job names the blob from now on, so it is no orphan. One that is not there any more fails the operation: a job
+/// never names a body that cannot be read.
 pub(super) fn name(conn: &Connection, id: BlobId) -> Result<(), Fault> {
     let mut statement = conn.prepare_cached("UPDATE blobs SET state = ?2 WHERE id = ?1 AND state = ?3")?;
-    statement.execute(params![id.as_bytes(), Stage::Named.code(), Stage::Committed.code()])?;
-    Ok(())
+    match statement.execute(params![id.as_bytes(), Stage::Named.code(), Stage::Committed.code()])? {
+        0 => Err(Fault::UploadExpired(id)),
+        _ => Ok(()),
+    }
 }
 
-/// The owner of these blobs is gone, and they are to be deleted; says whether there are any.
-pub(super) fn disown(conn: &Connection, owner: &JobKey) -> Result<bool, Fault> {
+/// The owner of these blobs is gone, and they are to be deleted.
+pub(super) fn disown(conn: &Connection, owner: &JobKey) -> Result<(), Fault> {
     let mut statement = conn.prepare_cached("UPDATE blobs SET state = ?3 WHERE tenant = ?1 AND job = ?2")?;
-    let values = params![owner.tenant.as_str(), owner.id.as_bytes(), Stage::Deleting.code()];
-    Ok(statement.execute(values)? > 0)
+    statement.execute(params![owner.tenant.as_str(), owner.id.as_bytes(), Stage::Deleting.code()])?;
+    Ok(())
 }
 
 pub(super) fn read(conn: &Connection, id: BlobId, from: u64) -> Result<Option<Bytes>, Fault> {
@@ -93,10 +99,11 @@ pub(super) fn read(conn: &Connection, id: BlobId, from: u64) -> Result<Option<By
     Ok(wanted.filter(|bytes| !bytes.is_empty()).map(Bytes::copy_from_slice))
 }
 
+/// Marks these for deletion, but for those that a job names.
 pub(super) fn drop_all(conn: &Connection, ids: &[BlobId]) -> Result<(), Fault> {
-    let mut statement = conn.prepare_cached("UPDATE blobs SET state = ?2 WHERE id = ?1")?;
+    let mut statement = conn.prepare_cached("UPDATE blobs SET state = ?2 WHERE id = ?1 AND state <> ?3")?;
     for id in ids {
-        statement.execute(params![id.as_bytes(), Stage::Deleting.code()])?;
+        statement.execute(params![id.as_bytes(), Stage::Deleting.code(), Stage::Named.code()])?;
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! What goes wrong in SQLite, and what the store makes of it.
 
+use gristmill_common::BlobId;
 use rusqlite::{ErrorCode, ffi};
 
 use crate::StoreError;
@@ -13,6 +14,9 @@ pub(super) enum Fault {
     /// A record is not what was written.
     #[error("{0}")]
     Corrupt(String),
+    /// A job came with a blob that the collector has taken, or that was never committed.
+    #[error("the upload of {0} expired before its job was stored")]
+    UploadExpired(BlobId),
 }
 
 /// What a fault means for those who go on using the database.
@@ -44,6 +48,7 @@ impl From<Fault> for StoreError {
         let severity = fault.severity();
         match fault {
             Fault::Corrupt(what) => Self::Corrupt(what),
+            Fault::UploadExpired(_) => Self::unavailable(fault),
             Fault::Sql(error) if severity == Severity::Full => Self::out_of_space(error),
             Fault::Sql(error) => match error.sqlite_error_code() {
                 Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt(error.to_string()),

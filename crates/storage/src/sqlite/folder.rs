@@ -24,22 +24,25 @@ impl Folder {
     pub(super) fn take(path: &Path) -> Result<Self, StoreError> {
         let unusable = |error: std::io::Error| StoreError::Url(format!("{} cannot be used: {error}", path.display()));
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
-        let lock = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path.join("gristmill.lock"))
-            .map_err(unusable)?;
+        let lock = private_file(&path.join("gristmill.lock")).map_err(unusable)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(StoreError::InUse(path.display().to_string())),
-            Err(TryLockError::Error(error)) => Err(unusable(error)),
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(StoreError::InUse(path.display().to_string())),
+            Err(TryLockError::Error(error)) => return Err(unusable(error)),
         }
+        let folder = Self { path: path.to_owned(), _lock: lock };
+        // SQLite would make it readable for everybody. Its log and the log's index take their mode from it.
+        private_file(&folder.database()).map_err(unusable)?;
+        Ok(folder)
     }
 
     /// The database file.
     pub(super) fn database(&self) -> PathBuf {
         self.path.join("gristmill.db")
     }
+}
+
+/// Opens a file for writing; one that is missing is made, empty and for the owner alone.
+fn private_file(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)
 }

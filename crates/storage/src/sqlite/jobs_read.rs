@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Params, params};
 use super::{
     bodies,
     fault::Fault,
-    row::{self, Cells, columns},
+    row::{self, Cells, columns, limit},
 };
 use crate::{DueScan, Found};
 
@@ -133,9 +133,4 @@ pub(super) fn oldest_waiting(conn: &Connection, queue: &QueueName) -> Result<Opt
     let mut statement = conn.prepare_cached(OLDEST_WAITING)?;
     let oldest: Option<i64> = statement.query_row([queue.as_str()], |row| row.get(0))?;
     Ok(oldest.map(Timestamp::from_millis))
-}
-
-/// A limit as SQLite takes it.
-pub(super) fn limit(most: usize) -> i64 {
-    i64::try_from(most).unwrap_or(i64::MAX)
 }

@@ -118,22 +118,12 @@ pub(super) fn renew(conn: &Connection, held: &[(JobKey, LeaseId)], until: Timest
     held.iter().map(&mut renew).collect()
 }
 
-/// Erases jobs; which of them were, and whether any blob is now to be deleted.
-pub(super) fn remove(session: &mut Session, removals: &[Removal]) -> Result<(Vec<bool>, bool), Fault> {
-    let mut left_blobs = false;
-    let removed = removals
-        .iter()
-        .map(|removal| {
-            let Some(blobs) = remove_one(session, removal)? else { return Ok(false) };
-            left_blobs |= blobs;
-            Ok(true)
-        })
-        .collect::<Result<_, Fault>>()?;
-    Ok((removed, left_blobs))
+/// Erases jobs; says which of them were. Their blobs are marked, and erased by the next sweep.
+pub(super) fn remove(session: &mut Session, removals: &[Removal]) -> Result<Vec<bool>, Fault> {
+    removals.iter().map(|removal| remove_one(session, removal)).collect()
 }
 
-/// Says whether blobs were left, if the job was erased at all.
-fn remove_one(session: &mut Session, removal: &Removal) -> Result<Option<bool>, Fault> {
+fn remove_one(session: &mut Session, removal: &Removal) -> Result<bool, Fault> {
     let (conn, key) = (&session.conn, &removal.key);
     let mut statement = conn.prepare_cached(
         "DELETE FROM jobs WHERE tenant = ?1 AND id = ?2 AND state = ?3 AND wake_at = ?4 RETURNING n, queue",
@@ -144,10 +134,10 @@ fn remove_one(session: &mut Session, removal: &Removal) -> Result<Option<bool>, 
         let mut cells = Cells::of(row);
         Ok(cells.int().and_then(|n| Ok((n, cells.parsed()?))))
     });
-    let Some((n, queue)) = erased.optional()?.transpose()? else { return Ok(None) };
+    let Some((n, queue)) = erased.optional()?.transpose()? else { return Ok(false) };
     bodies::remove(conn, n)?;
     logs::remove(conn, n)?;
-    let left_blobs = blobs::disown(conn, key)?;
+    blobs::disown(conn, key)?;
     session.counts.removed(key, &queue, removal.state);
-    Ok(Some(left_blobs))
+    Ok(true)
 }

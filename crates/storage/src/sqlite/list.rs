@@ -8,8 +8,7 @@ use rusqlite::{Connection, params};
 
 use super::{
     fault::Fault,
-    jobs_read::limit,
-    row::{self, Cells, columns},
+    row::{self, Cells, columns, limit},
 };
 use crate::{JobFilter, ListQuery, Order, Page, Position};
 

@@ -35,7 +35,7 @@ use crate::StoreError;
 
 /// Threads for reads of a few rows: a job, a body, a duty's range.
 const POINT_READERS: usize = 2;
-/// Threads for reads of up to thousands of rows, so that a list never holds up a job.
+/// Threads for reads of up to thousands of rows, lists and statistics, so that they never holds up a job.
 const SCAN_READERS: usize = 1;
 
 /// A data folder, opened. The traits of a store are implemented in `store.rs`.
@@ -74,10 +74,18 @@ impl SqliteStore {
         })
     }
 
-    /// Erases blobs that are to be deleted, a few chunks at a time. What a caller that goes away leaves is
-    /// erased by the next sweep.
-    async fn sweep(&self) -> Result<(), StoreError> {
-        while self.writer.write(0, |session| blobs::sweep(&session.conn)).await? {}
-        Ok(())
+    /// Erases blobs that are to be deleted, a few chunks at a time, so that other writes come between. What is
+    /// left, because a caller went away or a write failed, is erased by the next sweep.
+    async fn sweep(&self) {
+        loop {
+            match self.writer.write(0, |session| blobs::sweep(&session.conn)).await {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "dropped blobs are not erased yet; the next sweep goes on with them");
+                    break;
+                }
+            }
+        }
     }
 }

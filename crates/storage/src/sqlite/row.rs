@@ -34,6 +34,11 @@ pub(super) fn state_code(state: State) -> i64 {
     }
 }
 
+/// A limit as SQLite takes it.
+pub(super) fn limit(most: usize) -> i64 {
+    i64::try_from(most).unwrap_or(i64::MAX)
+}
+
 /// The lane of a job as the duties' index has it.
 pub(super) fn lane_text(job: &Job) -> String {
     if job.state == State::Queued { job.lane().to_text() } else { String::new() }

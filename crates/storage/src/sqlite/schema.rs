@@ -102,7 +102,7 @@ fn identify(conn: &Connection, path: &Path) -> Result<u32, StoreError> {
 fn unreadable(path: &Path, fault: Fault) -> StoreError {
     let code = match &fault {
         Fault::Sql(error) => error.sqlite_error_code(),
-        Fault::Corrupt(_) => None,
+        Fault::Corrupt(_) | Fault::UploadExpired(_) => None,
     };
     match code {
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {

@@ -67,7 +67,7 @@ impl JobStore for SqliteStore {
     }
 
     async fn count_from(&self, state: State, from: Timestamp) -> Result<u64, StoreError> {
-        self.points.read(move |conn| jobs_read::count_from(conn, state, from)).await
+        self.scans.read(move |conn| jobs_read::count_from(conn, state, from)).await
     }
 
     async fn overdue(&self, now: Timestamp, limit: usize) -> Result<Vec<Job>, StoreError> {
@@ -80,11 +80,7 @@ impl JobStore for SqliteStore {
 
     async fn remove(&self, removals: &[Removal]) -> Result<Vec<bool>, StoreError> {
         let removals = removals.to_vec();
-        let (removed, left_blobs) = self.writer.write(0, move |session| jobs_write::remove(session, &removals)).await?;
-        if left_blobs {
-            self.sweep().await?;
-        }
-        Ok(removed)
+        self.writer.write(0, move |session| jobs_write::remove(session, &removals)).await
     }
 
     async fn append_logs(&self, lines: Vec<(JobKey, LogLine)>) -> Result<(), StoreError> {
@@ -99,7 +95,7 @@ impl JobStore for SqliteStore {
 
     async fn counts(&self, tenant: Option<&Tenant>) -> Result<Vec<QueueCounts>, StoreError> {
         let tenant = tenant.cloned();
-        self.points.read(move |conn| counts::read(conn, tenant.as_ref())).await
+        self.scans.read(move |conn| counts::read(conn, tenant.as_ref())).await
     }
 
     async fn oldest_waiting(&self, queue: &QueueName) -> Result<Option<Timestamp>, StoreError> {
@@ -129,8 +125,7 @@ impl BlobStore for SqliteStore {
 
     async fn drop_blobs(&self, ids: &[BlobId]) -> Result<(), StoreError> {
         let ids = ids.to_vec();
-        self.writer.write(0, move |session| blobs::drop_all(&session.conn, &ids)).await?;
-        self.sweep().await
+        self.writer.write(0, move |session| blobs::drop_all(&session.conn, &ids)).await
     }
 
     async fn collect_blobs(
@@ -141,7 +136,7 @@ impl BlobStore for SqliteStore {
     ) -> Result<usize, StoreError> {
         let collected =
             self.writer.write(0, move |session| blobs::collect(&session.conn, now, orphaned_before, limit)).await?;
-        self.sweep().await?;
+        self.sweep().await;
         Ok(collected)
     }
 }

@@ -2,12 +2,16 @@
 
 use std::{sync::mpsc, time::Duration};
 
-use gristmill_common::job::NewJob;
+use bytes::Bytes;
+use gristmill_common::{BlobId, State, job::NewJob};
 use rusqlite::Connection;
 
-use super::{SqliteStore, writer::Bounds};
+use super::{
+    SqliteStore,
+    writer::{Bounds, Session},
+};
 use crate::{
-    Inserted, JobStore, StoreError,
+    BlobStore, Inserted, JobStore, Removal, StoreError,
     conformance::{at, job, text},
 };
 
@@ -158,4 +162,44 @@ async fn a_database_that_may_not_grow_refuses_writes_until_it_may() {
     }
     let counts = store.counts(None).await.expect("counts");
     assert_eq!(counts.iter().map(|cell| cell.count).sum::<u64>(), stored.len() as u64);
+}
+
+#[tokio::test]
+async fn blobs_are_dropped_at_once_and_erased_by_a_collection() {
+    let (store, _folder) = store(Bounds::default());
+    let (new, id) = (job(at(0)), BlobId::fresh());
+    store.begin_blob(id, &new.job.key, at(100)).await.expect("a blob");
+    for _ in 0..20 {
+        assert!(store.append_blob(id, Bytes::from_static(b"book"), at(100)).await.expect("an answer"));
+    }
+    let chunks = async || -> i64 {
+        let count = |conn: &Connection| Ok(conn.query_row("SELECT count(*) FROM chunks", [], |row| row.get(0))?);
+        store.points.read(count).await.expect("a count")
+    };
+    store.drop_blobs(&[id]).await.expect("an answer");
+    assert_eq!((store.read_blob(id, 0).await.expect("an answer"), chunks().await), (None, 20));
+    assert_eq!(store.collect_blobs(at(1), at(0), 10).await.expect("an answer"), 0);
+    assert_eq!(chunks().await, 0);
+}
+
+#[tokio::test]
+async fn a_failed_sweep_does_not_belie_what_was_done() {
+    let (store, _folder) = store(Bounds::default());
+    let mut removed = job(at(0));
+    removed.job.state = State::Succeeded;
+    let key = removed.job.key.clone();
+    for id in [BlobId::fresh(), BlobId::fresh()] {
+        store.begin_blob(id, &key, at(100)).await.expect("a blob");
+    }
+    let dropped = BlobId::fresh();
+    store.begin_blob(dropped, &job(at(0)).job.key, at(100)).await.expect("a blob");
+    store.insert(vec![removed]).await.expect("a job");
+    let break_sweeps = |session: &mut Session| Ok(session.conn.execute_batch("DROP TABLE chunks")?);
+    store.writer.write(0, break_sweeps).await.expect("broken");
+    store.drop_blobs(&[dropped]).await.expect("the blob is dropped");
+    let removal = Removal { key, state: State::Succeeded, wake_at: at(0) };
+    assert_eq!(store.remove(&[removal]).await.expect("the job is removed"), [true]);
+    let expired = BlobId::fresh();
+    store.begin_blob(expired, &job(at(0)).job.key, at(100)).await.expect("a blob");
+    assert_eq!(store.collect_blobs(at(100), at(0), 10).await.expect("the upload is collected"), 1);
 }

@@ -13,15 +13,10 @@ use crate::{caller::Caller, problem::ApiError, query::Parameters};
 #[utoipa::path(
     tag = "jobs",
     params(
-        ("type" = Option<String>, Query, description = "A job type"),
-        ("queue" = Option<String>, Query, description = "A queue"),
-        ("priority" = Option<String>, Query, description = "high, normal or low"),
-        ("tag" = Option<String>, Query, description = "A tag"),
         ("failed_after" = Option<String>, Query, description = "RFC 3339: failed later than this"),
         ("failed_before" = Option<String>, Query, description = "RFC 3339: failed earlier than this"),
         ("sort" = Option<String>, Query, description = "failed_at, or -failed_at: the latest first, the default"),
-        ("limit" = Option<usize>, Query, description = "1 to 500, 50 when it is left out"),
-        ("cursor" = Option<String>, Query, description = "The page before said so; with the same filters and order")
+        list::Common
     ),
     responses((status = 200, description = "A page", body = JobPage), Refused)
 )]

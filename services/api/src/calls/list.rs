@@ -15,9 +15,29 @@ use gristmill_common::{
     http::{JobPage, JobView},
 };
 use gristmill_engine::{JobFilter, ListRequest, Order};
+use utoipa::IntoParams;
 
 use super::{Api, Refused, json, text::priority};
 use crate::{caller::Caller, problem::ApiError, query::Parameters};
+
+/// For the document: what every list of jobs takes.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[allow(dead_code, reason = "it describes parameters, and is never made")]
+pub(super) struct Common {
+    /// A job type
+    r#type: Option<String>,
+    /// A queue
+    queue: Option<String>,
+    /// high, normal or low
+    priority: Option<String>,
+    /// A tag
+    tag: Option<String>,
+    /// 1 to 500, 50 when it is left out
+    limit: Option<usize>,
+    /// The page before said so; with the same filters and order
+    cursor: Option<String>,
+}
 
 const DEFAULT_LIMIT: usize = 50;
 const MAX_LIMIT: usize = 500;
@@ -29,15 +49,10 @@ const MAX_LIMIT: usize = 500;
     tag = "jobs",
     params(
         ("state" = Option<String>, Query, description = "One or more states, separated by commas"),
-        ("type" = Option<String>, Query, description = "A job type"),
-        ("queue" = Option<String>, Query, description = "A queue"),
-        ("priority" = Option<String>, Query, description = "high, normal or low"),
-        ("tag" = Option<String>, Query, description = "A tag"),
         ("created_after" = Option<String>, Query, description = "RFC 3339: accepted later than this"),
         ("created_before" = Option<String>, Query, description = "RFC 3339: accepted earlier than this"),
         ("sort" = Option<String>, Query, description = "created_at, or -created_at: the newest first, the default"),
-        ("limit" = Option<usize>, Query, description = "1 to 500, 50 when it is left out"),
-        ("cursor" = Option<String>, Query, description = "The page before said so; with the same filters and order")
+        Common
     ),
     responses(
         (status = 200, description = "A page", body = JobPage,

@@ -208,3 +208,30 @@ async fn every_answer_carries_the_id_of_its_request() {
     assert_eq!(one.header("x-content-type-options"), "nosniff");
     stack.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_other_sites_change_nothing() {
+    let stack = spawn_idle().await;
+    let own = format!("http://{}", stack.address);
+    let ask = |method: Method, path: &str, header: (&str, &str)| {
+        let request = stack.request(method, path).header(header.0, header.1);
+        Answer::of(request.header("content-type", "text/plain").body(r#"{"type": "sleep", "payload": {"ms": 1}}"#))
+    };
+    let text = "/api/v1/jobs?type=word_count";
+    for foreign in [
+        ("origin", "http://evil.example"),
+        ("origin", "null"),
+        ("origin", "http://127.0.0.1:1"),
+        ("sec-fetch-site", "cross-site"),
+    ] {
+        ask(Method::POST, text, foreign).await.refused(403, "cross_site_request");
+        ask(Method::POST, "/api/v1/queues/default/pause", foreign).await.refused(403, "cross_site_request");
+        ask(Method::PUT, "/api/v1/queues/other", foreign).await.refused(403, "cross_site_request");
+        ask(Method::GET, "/api/v1/jobs", foreign).await.expect(200);
+    }
+    assert_eq!(stack.count().await, 0);
+    for own in [("origin", own.as_str()), ("sec-fetch-site", "same-origin"), ("sec-fetch-site", "none")] {
+        ask(Method::POST, text, own).await.expect(202);
+    }
+    stack.stop().await;
+}

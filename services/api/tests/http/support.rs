@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gristmill_api::{ApiConfig, Server};
+use gristmill_api::ApiConfig;
 use gristmill_common::{Clock, QueueName};
 use gristmill_engine::{Engine, EngineConfig, Scheduler, SchedulerConfig, Worker, WorkerConfig};
 use gristmill_runtime::{health::Readiness, telemetry::Metrics};
@@ -86,7 +86,7 @@ impl Options {
             async move { engine.ping_store().await }
         });
         let metrics = Metrics::install().expect("the process's recorder");
-        let server = Server::bind(self.api, engine.clone(), readiness, metrics).expect("a free port");
+        let server = gristmill_api::bind(self.api, engine.clone(), readiness, metrics).expect("a free port");
         let address = server.address();
         let stop = shutdown.clone();
         let mut tasks = vec![tokio::spawn(async move { server.run(stop).await.expect("an orderly end") })];

@@ -11,7 +11,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::serve::READY;
+use crate::ready::READY;
 
 const START: Duration = Duration::from_secs(30);
 /// Longer than a server drains.

@@ -8,8 +8,8 @@ use std::{
 
 use gristmill_broker::{Depth, MOST_READY};
 use gristmill_common::{
-    BandKey, State, Timestamp,
-    job::{Job, JobKey, Lane, Priority},
+    BandKey, JobId, State, Timestamp,
+    job::{Job, Lane, Priority},
     message::Dispatch,
 };
 use gristmill_storage::{DueScan, Position, StoreError};
@@ -26,8 +26,8 @@ const FEED_AGAIN: Duration = Duration::from_millis(20);
 /// How often a band that has lost its messages is filled again.
 const REFILL_EVERY: Duration = Duration::from_secs(10);
 
-/// The most jobs of one refill; should that not be all, there is another.
-const MOST_REFILLED: usize = 50_000;
+/// The most jobs of one refill, for the sake of memory; should that not be all, there is another.
+const MOST_REFILLED: usize = 1_000_000;
 
 /// What is known of one band from one feeding to the next.
 #[derive(Default)]
@@ -47,7 +47,7 @@ type Cursors = HashMap<Lane, Position>;
 struct Refill {
     cursors: Cursors,
     /// Those rung already: one that is put off moves to the lane's end, and must not be rung for ever.
-    rung: HashSet<JobKey>,
+    rung: HashSet<JobId>,
 }
 
 /// What waits in a band, as far as there is room for it.
@@ -137,7 +137,7 @@ impl Scheduler {
             for job in lost.jobs {
                 // What is due is found anyway.
                 let is_lost = job.wake_at > now && !self.is_being_rung_for(&job);
-                if is_lost && refill.rung.insert(job.key.clone()) {
+                if is_lost && refill.rung.insert(job.key.id) {
                     found.jobs.push(job);
                 }
             }

@@ -1,9 +1,10 @@
 //! What else the machine does while it is measured: a figure from a busy machine means little.
 
-use std::fs;
+use std::{fs, time::Instant};
 
 use anyhow::Context;
 use gristmill_common::Clock;
+use rustix::param::clock_ticks_per_second;
 use serde::Serialize;
 
 /// The machine before the first round.
@@ -35,13 +36,14 @@ pub(crate) struct Conditions {
     pub(crate) release: bool,
 }
 
-/// Processor time since the machine started, in ticks.
+/// Processor time up to a moment, in seconds.
 struct Spent {
-    all: u64,
-    busy: u64,
-    stolen: u64,
+    at: Instant,
+    /// Nobody had use for it.
+    idle: f64,
+    stolen: f64,
     /// By this process and its children.
-    ours: u64,
+    ours: f64,
 }
 
 impl Machine {
@@ -58,17 +60,20 @@ impl Machine {
     /// # Errors
     /// There is no `/proc`.
     pub(crate) fn look_again(self) -> anyhow::Result<Conditions> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let (before, after) = (self.spent, Spent::so_far()?);
-        let all = (after.all - before.all).max(1) as f64;
-        let others = (after.busy - before.busy).saturating_sub(after.ours - before.ours);
+        let all = cores as f64 * (after.at - before.at).as_secs_f64();
+        let (idle, stolen) = (after.idle - before.idle, after.stolen - before.stolen);
+        // Not from the busy times: these are sampled by the tick, and miss what sleeps by then.
+        let others = all - idle - stolen - (after.ours - before.ours);
         Ok(Conditions {
             date: self.date,
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            cores,
             processor: processor(),
             load_before: self.load,
             load_after: load()?,
-            others_percent: 100.0 * others as f64 / all,
-            stolen_percent: 100.0 * (after.stolen - before.stolen) as f64 / all,
+            others_percent: 100.0 * others.max(0.0) / all,
+            stolen_percent: 100.0 * stolen / all,
             release: !cfg!(debug_assertions),
         })
     }
@@ -78,23 +83,17 @@ impl Spent {
     /// Source: proc(5), `/proc/stat` and `/proc/pid/stat`.
     fn so_far() -> anyhow::Result<Self> {
         let stat = fs::read_to_string("/proc/stat")?;
-        let ticks: Vec<u64> = stat
-            .lines()
-            .next()
-            .context("/proc/stat is empty")?
-            .split_whitespace()
-            .skip(1)
-            .map(str::parse)
-            .collect::<Result<_, _>>()?;
-        let [user, nice, system, idle, waiting, hard, soft, stolen, ..] = ticks[..] else {
+        let ticks = stat.lines().next().context("/proc/stat is empty")?.split_whitespace().skip(1);
+        let ticks: Vec<u64> = ticks.map(str::parse).collect::<Result<_, _>>()?;
+        let [_user, _nice, _system, idle, waiting, _hard, _soft, stolen, ..] = ticks[..] else {
             anyhow::bail!("/proc/stat is not what it was");
         };
-        let busy = user + nice + system + hard + soft;
         let own = fs::read_to_string("/proc/self/stat")?;
         // The name before them may hold spaces. These are utime, stime, cutime and cstime.
         let fields = own.rsplit(") ").next().unwrap_or_default().split(' ').skip(11).take(4);
         let ours = fields.map(str::parse::<u64>).sum::<Result<u64, _>>()?;
-        Ok(Self { all: busy + idle + waiting + stolen, busy, stolen, ours })
+        let seconds = |ticks: u64| ticks as f64 / clock_ticks_per_second() as f64;
+        Ok(Self { at: Instant::now(), idle: seconds(idle + waiting), stolen: seconds(stolen), ours: seconds(ours) })
     }
 }
 

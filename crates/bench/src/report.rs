@@ -12,6 +12,9 @@ use crate::{
     targets::{self, Target},
 };
 
+/// With more than this taken by others, the sections of a round do not get the same share of the machine.
+const BUSY_PERCENT: f64 = 5.0;
+
 /// Prints and writes the report.
 ///
 /// # Errors
@@ -47,6 +50,9 @@ fn render(
     )?;
     if !release {
         writeln!(text, "\n**Not a release build: these figures mean nothing.**")?;
+    }
+    if *others_percent > BUSY_PERCENT {
+        writeln!(text, "\n**The machine was busy with other things: shares of (a) and (b) are off, too.**")?;
     }
     writeln!(text, "\n| measured | median | unit | lowest to highest of the rounds | p50 ms | p99 ms |")?;
     writeln!(text, "|---|---:|---|---|---:|---:|")?;

@@ -5,7 +5,7 @@ use std::{sync::LazyLock, time::Duration};
 
 use gristmill_common::{
     JobId, LeaseId, State, Timestamp, WorkerId,
-    job::{Backoff, Change, Failure, History, IllegalTransition, Job, JobKey, Limits, Priority, Progress},
+    job::{Backoff, Change, Failure, History, IllegalTransition, Job, JobKey, Limits},
 };
 
 /// The model's time is counted in minutes: the first wait after a ring.
@@ -160,36 +160,14 @@ fn lease_id(lease: Lease) -> LeaseId {
 }
 
 fn template(index: u8) -> Job {
+    let key = JobKey { tenant: "t".parse().expect("a tenant"), id: JobId::from_bytes([index; 16]) };
     Job {
-        key: JobKey { tenant: "t".parse().expect("a tenant"), id: JobId::from_bytes([index; 16]) },
-        job_type: "t".parse().expect("a type"),
         queue: "q".parse().expect("a queue"),
-        priority: Priority::Normal,
-        state: State::Queued,
-        wake_at: time(0),
-        attempt: 0,
         max_attempts: 0,
-        claims: 0,
-        rescues: 0,
-        rings: 0,
-        lease: None,
-        worker: None,
-        settled_by: None,
-        cancel_requested: false,
         backoff: Backoff::None {},
         timeout_ms: 0,
-        deadline: None,
-        run_at: None,
-        created_at: time(0),
-        started_at: None,
-        finished_at: None,
-        failed_at: None,
-        progress: Progress::default(),
-        error: None,
-        tags: Vec::new(),
-        trace: None,
-        fingerprint: None,
         version: 0,
         history: History::default(),
+        ..Job::accepted(key, "t".parse().expect("a type"), time(0))
     }
 }

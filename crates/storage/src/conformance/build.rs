@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use gristmill_common::{
-    Body, JobId, LeaseId, State, Tenant, Timestamp, WorkerId,
-    job::{Backoff, Change, History, HistoryEntry, Job, JobKey, Limits, NewJob, Priority, Progress, What},
+    Body, JobId, LeaseId, Tenant, Timestamp, WorkerId,
+    job::{Change, Job, JobKey, Limits, NewJob},
 };
 
 use crate::{Claim, Inserted, Store, Whom};
@@ -25,40 +25,9 @@ pub fn job(now: Timestamp) -> NewJob {
 /// A queued job of a tenant that wants to run now.
 #[must_use]
 pub fn job_of(tenant: Tenant, now: Timestamp) -> NewJob {
-    let mut history = History::default();
-    history.push(HistoryEntry::new(now, What::Created));
-    let job = Job {
-        key: JobKey { tenant, id: JobId::fresh() },
-        job_type: "sleep".parse().expect("a name"),
-        queue: "default".parse().expect("a name"),
-        priority: Priority::Normal,
-        state: State::Queued,
-        wake_at: now,
-        attempt: 0,
-        max_attempts: 3,
-        claims: 0,
-        rescues: 0,
-        rings: 0,
-        lease: None,
-        worker: None,
-        settled_by: None,
-        cancel_requested: false,
-        backoff: Backoff::default(),
-        timeout_ms: 60_000,
-        deadline: None,
-        run_at: None,
-        created_at: now,
-        started_at: None,
-        finished_at: None,
-        failed_at: None,
-        progress: Progress::default(),
-        error: None,
-        tags: Vec::new(),
-        trace: None,
-        fingerprint: None,
-        version: 1,
-        history,
-    };
+    let key = JobKey { tenant, id: JobId::fresh() };
+    let job_type = "sleep".parse().expect("a name");
+    let job = Job { max_attempts: 3, timeout_ms: 60_000, ..Job::accepted(key, job_type, now) };
     NewJob { job, payload: text("{}"), text: None }
 }
 

@@ -17,7 +17,7 @@ use gristmill_common::{
 };
 use tokio::sync::{Notify, broadcast};
 
-use crate::{Broker, BrokerError, Consumer, Delivery, Depth, Events, Heard, MOST_READY, Published};
+use crate::{Broker, BrokerError, Consumer, Delivery, Events, Heard, MOST_READY, Published};
 
 /// How many events a slow listener may lag behind before it misses some.
 const EVENTS_KEPT: usize = 4_096;
@@ -37,21 +37,14 @@ impl Default for EmbeddedBroker {
 /// One band: its consumers share what waits.
 #[derive(Default)]
 struct Band {
-    messages: Mutex<Messages>,
+    ready: Mutex<VecDeque<Dispatch>>,
     arrived: Notify,
     next_tag: AtomicU64,
 }
 
-#[derive(Default)]
-struct Messages {
-    ready: VecDeque<Dispatch>,
-    unacked: usize,
-    acked_total: u64,
-}
-
 impl Band {
-    fn messages(&self) -> MutexGuard<'_, Messages> {
-        locked(&self.messages)
+    fn ready(&self) -> MutexGuard<'_, VecDeque<Dispatch>> {
+        locked(&self.ready)
     }
 }
 
@@ -75,21 +68,21 @@ impl Broker for EmbeddedBroker {
         let bands = Priority::ALL.map(|priority| self.band(queue, priority));
         let [high, normal, low] = bands;
         let bands = [high?, normal?, low?];
-        let mut messages = bands.each_ref().map(|band| band.messages());
+        let mut ready = bands.each_ref().map(|band| band.ready());
         let mut arrived = [0; 3];
         let outcomes = dispatches
             .into_iter()
             .map(|dispatch| {
                 let band = dispatch.priority.band();
-                if messages[band].ready.len() >= MOST_READY {
+                if ready[band].len() >= MOST_READY {
                     return Published::Refused;
                 }
-                messages[band].ready.push_back(dispatch);
+                ready[band].push_back(dispatch);
                 arrived[band] += 1;
                 Published::Confirmed
             })
             .collect();
-        drop(messages);
+        drop(ready);
         for (band, arrived) in bands.iter().zip(arrived) {
             // A consumer that takes all and leaves some wakes the next.
             if arrived > 0 {
@@ -104,14 +97,12 @@ impl Broker for EmbeddedBroker {
         Ok(Box::new(EmbeddedConsumer { band, prefetch, unacked: Mutex::default(), acked: Notify::new() }))
     }
 
-    async fn depth(&self, band: &BandKey) -> Result<Depth, BrokerError> {
-        let band = self.band(&band.queue, band.priority)?;
-        let messages = band.messages();
-        Ok(Depth { ready: messages.ready.len(), unacked: messages.unacked, acked_total: messages.acked_total })
+    async fn depth(&self, band: &BandKey) -> Result<usize, BrokerError> {
+        Ok(self.band(&band.queue, band.priority)?.ready().len())
     }
 
     async fn purge(&self, band: &BandKey) -> Result<(), BrokerError> {
-        self.band(&band.queue, band.priority)?.messages().ready.clear();
+        self.band(&band.queue, band.priority)?.ready().clear();
         Ok(())
     }
 
@@ -142,17 +133,16 @@ impl EmbeddedConsumer {
     /// Takes what is there, within the prefetch. `None` when there is nothing to take or no room for it.
     fn take(&self, most: usize) -> Option<Vec<Delivery>> {
         let mut unacked = locked(&self.unacked);
-        let mut messages = self.band.messages();
-        let number = most.max(1).min(self.prefetch.saturating_sub(unacked.len())).min(messages.ready.len());
+        let mut ready = self.band.ready();
+        let number = most.max(1).min(self.prefetch.saturating_sub(unacked.len())).min(ready.len());
         if number == 0 {
             return None;
         }
         let first = self.band.next_tag.fetch_add(number as u64, Ordering::Relaxed);
         let deliveries: Vec<Delivery> =
-            messages.ready.drain(..number).zip(first..).map(|(dispatch, tag)| Delivery { dispatch, tag }).collect();
-        messages.unacked += number;
-        let more = !messages.ready.is_empty();
-        drop(messages);
+            ready.drain(..number).zip(first..).map(|(dispatch, tag)| Delivery { dispatch, tag }).collect();
+        let more = !ready.is_empty();
+        drop(ready);
         unacked.extend(deliveries.iter().map(|delivery| (delivery.tag, delivery.dispatch.clone())));
         if more {
             self.band.arrived.notify_one();
@@ -184,12 +174,10 @@ impl Consumer for EmbeddedConsumer {
 
     fn ack(&self, tags: &[u64]) {
         let mut unacked = locked(&self.unacked);
-        let acked = tags.iter().filter(|tag| unacked.remove(tag).is_some()).count();
+        for tag in tags {
+            unacked.remove(tag);
+        }
         drop(unacked);
-        let mut messages = self.band.messages();
-        messages.unacked -= acked;
-        messages.acked_total += acked as u64;
-        drop(messages);
         self.acked.notify_one();
     }
 }
@@ -197,13 +185,12 @@ impl Consumer for EmbeddedConsumer {
 impl Drop for EmbeddedConsumer {
     fn drop(&mut self) {
         let unacked = std::mem::take(&mut *locked(&self.unacked));
-        let mut messages = self.band.messages();
-        messages.unacked -= unacked.len();
+        let mut ready = self.band.ready();
         for dispatch in unacked.into_values().rev() {
-            messages.ready.push_front(dispatch);
+            ready.push_front(dispatch);
         }
-        let more = !messages.ready.is_empty();
-        drop(messages);
+        let more = !ready.is_empty();
+        drop(ready);
         // Also hands on a wake-up that this consumer may have taken without taking the message.
         if more {
             self.band.arrived.notify_one();

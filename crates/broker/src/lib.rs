@@ -36,17 +36,6 @@ pub enum Published {
     Refused,
 }
 
-/// What waits in one band of a queue.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Depth {
-    /// Dispatches that wait for a consumer.
-    pub ready: usize,
-    /// Dispatches that consumers have not acked.
-    pub unacked: usize,
-    /// Dispatches acked since the broker, or this connection to it, was opened. Only differences mean anything.
-    pub acked_total: u64,
-}
-
 /// The most dispatches that one band may hold: what is over is refused and stays in the store.
 pub const MOST_READY: usize = 10_000;
 
@@ -74,11 +63,11 @@ pub trait Broker: Send + Sync + 'static {
     /// The broker could not be reached, or the queue is not declared.
     async fn consume(&self, band: &BandKey, prefetch: usize) -> Result<Box<dyn Consumer>, BrokerError>;
 
-    /// What waits in a band.
+    /// How many dispatches wait in a band for a consumer. What consumers hold and have not acked is not among them.
     ///
     /// # Errors
     /// The broker could not be reached, or the queue is not declared.
-    async fn depth(&self, band: &BandKey) -> Result<Depth, BrokerError>;
+    async fn depth(&self, band: &BandKey) -> Result<usize, BrokerError>;
 
     /// Drops everything that waits in a band, unacked deliveries aside.
     ///

@@ -15,7 +15,7 @@ use gristmill_common::{
 };
 use tokio::sync::mpsc;
 
-use crate::Engine;
+use crate::{Engine, trouble::Trouble};
 
 /// How many dispatches may wait to be published; what is over is left to the scheduler.
 const MOST_WAITING: usize = 10_000;
@@ -30,12 +30,15 @@ const MARK_EVERY: Duration = Duration::from_millis(250);
 /// How many are marked in one write.
 const MARK_BATCH: usize = 1_000;
 
+const NOT_PUBLISHED: &str = "dispatches were not published; they will be rung again";
+
 pub(crate) type Rung = mpsc::Receiver<(QueueName, Dispatch)>;
 
 /// What was rung, and not yet answered as far as this process knows.
 pub(crate) struct Bell {
     publish: mpsc::Sender<(QueueName, Dispatch)>,
     unanswered: Mutex<Unanswered>,
+    not_published: Trouble,
 }
 
 #[derive(Default)]
@@ -49,7 +52,7 @@ struct Unanswered {
 impl Bell {
     pub(crate) fn new() -> (Self, Rung) {
         let (publish, rung) = mpsc::channel(MOST_WAITING);
-        (Self { publish, unanswered: Mutex::default() }, rung)
+        (Self { publish, unanswered: Mutex::default(), not_published: Trouble::new(NOT_PUBLISHED) }, rung)
     }
 
     /// Whether a ring for this job is still unanswered.
@@ -112,13 +115,9 @@ impl Engine {
     pub(crate) async fn publish(&self, queue: &QueueName, dispatches: Vec<Dispatch>) -> usize {
         // Remembered first: the answer may be faster than the confirm.
         self.0.bell.remember(dispatches.iter().cloned());
-        let outcomes = match self.broker().publish(queue, dispatches.clone()).await {
-            Ok(outcomes) => outcomes,
-            Err(error) => {
-                tracing::warn!(%queue, %error, "dispatches were not published; they will be rung again");
-                vec![Published::Refused; dispatches.len()]
-            }
-        };
+        let outcomes = self.broker().publish(queue, dispatches.clone()).await;
+        let outcomes = self.0.bell.not_published.after(outcomes);
+        let outcomes = outcomes.unwrap_or_else(|| vec![Published::Refused; dispatches.len()]);
         let refused = dispatches
             .iter()
             .zip(&outcomes)
@@ -129,6 +128,7 @@ impl Engine {
         self.0.bell.answered(refused.iter());
         let confirmed = outcomes.len() - refused.len();
         metrics::counter!("gristmill_dispatches_published_total").increment(confirmed as u64);
+        metrics::counter!("gristmill_dispatches_refused_total").increment(refused.len() as u64);
         confirmed
     }
 

@@ -3,28 +3,55 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    sync::{Arc, PoisonError, RwLock},
-    time::Duration,
+    sync::{Arc, OnceLock, PoisonError, RwLock},
+    time::{Duration, Instant},
 };
 
 use gristmill_common::{BandKey, LeaderRecord, QueueName, QueueRecord, TypeRecord, job::Priority};
 use gristmill_storage::{Kind, StoreError};
 use serde::de::DeserializeOwned;
+use tokio::sync::Mutex;
 
-use crate::{Engine, JobType};
+use crate::{Engine, JobType, trouble::Trouble};
 
 /// How old the board may be.
 const REFRESH: Duration = Duration::from_secs(1);
+/// How old it may be for somebody who looks for what is not on it.
+const FRESH: Duration = Duration::from_millis(100);
 
 /// The latest reading; everybody reads the same.
-#[derive(Default)]
-pub(crate) struct Board(RwLock<Arc<Reading>>);
+pub(crate) struct Board {
+    reading: RwLock<Arc<Reading>>,
+    /// Set by the first reading: before it nobody can say what there is.
+    was_read: OnceLock<()>,
+    /// When somebody last looked for what was not on the board.
+    looked_again: Mutex<Option<Instant>>,
+    pub(crate) trouble: Trouble,
+    not_declared: Trouble,
+}
 
 #[derive(Default)]
 struct Reading {
     queues: BTreeMap<QueueName, QueueRecord>,
     types: BTreeMap<String, JobType>,
     backlog: HashSet<BandKey>,
+}
+
+/// Nobody can say yet what queues and job types there are.
+#[derive(Debug, thiserror::Error)]
+#[error("it has not been reached since this process started")]
+struct NotReached;
+
+impl Default for Board {
+    fn default() -> Self {
+        Self {
+            reading: RwLock::default(),
+            was_read: OnceLock::new(),
+            looked_again: Mutex::default(),
+            trouble: Trouble::new("queues and job types could not be read; the last reading stands"),
+            not_declared: Trouble::new("a queue could not be declared on the broker"),
+        }
+    }
 }
 
 impl Board {
@@ -44,8 +71,16 @@ impl Board {
         self.reading().types.values().cloned().collect()
     }
 
+    /// Whether there is a reading at all.
+    ///
+    /// # Errors
+    /// The store has not been reached since the process started.
+    pub(crate) fn check(&self) -> Result<(), StoreError> {
+        self.was_read.get().copied().ok_or_else(|| StoreError::unavailable(NotReached))
+    }
+
     fn reading(&self) -> Arc<Reading> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.reading.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -60,14 +95,26 @@ impl Engine {
 
     pub(crate) async fn keep_board_fresh(self) {
         while !self.sleeps_through(REFRESH).await {
-            if let Err(error) = self.refresh_board().await {
-                tracing::warn!(%error, "queues and job types could not be read; the last reading stands");
-            }
+            self.0.board.trouble.after(self.refresh_board().await);
         }
+    }
+
+    /// For somebody who does not find what another process may have put there just now. However many look, the
+    /// store is asked ten times a second at most.
+    pub(crate) async fn look_again(&self) -> Result<(), StoreError> {
+        let mut looked = self.0.board.looked_again.lock().await;
+        if looked.is_none_or(|at| at.elapsed() >= FRESH) {
+            self.refresh_board().await?;
+            *looked = Some(Instant::now());
+        }
+        Ok(())
     }
 
     /// Reads the board anew: at once after this process has changed something.
     pub(crate) async fn refresh_board(&self) -> Result<(), StoreError> {
+        if self.0.board.check().is_err() {
+            self.declare_configured_queues().await?;
+        }
         let queues: Vec<QueueRecord> = self.read_records(Kind::Queue).await?;
         let announced: Vec<TypeRecord> = self.read_records(Kind::JobType).await?;
         let backlog = match self.store().leader().await? {
@@ -76,9 +123,7 @@ impl Engine {
             _ => HashSet::new(),
         };
         for queue in &queues {
-            if let Err(error) = self.broker().declare(&queue.name).await {
-                tracing::warn!(queue = %queue.name, %error, "a queue could not be declared on the broker");
-            }
+            self.0.board.not_declared.after(self.broker().declare(&queue.name).await);
         }
         let before = self.0.board.reading();
         let own = self.0.registry.iter().map(|handler| handler.record().clone());
@@ -93,7 +138,9 @@ impl Engine {
         });
         let types = types.collect();
         let queues = queues.into_iter().map(|queue| (queue.name.clone(), queue)).collect();
-        *self.0.board.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Reading { queues, types, backlog });
+        *self.0.board.reading.write().unwrap_or_else(PoisonError::into_inner) =
+            Arc::new(Reading { queues, types, backlog });
+        let _ = self.0.board.was_read.set(());
         Ok(())
     }
 

@@ -6,13 +6,14 @@ mod bodies;
 mod catalogue;
 mod duties;
 mod error;
+mod trouble;
 mod usecases;
 mod waiters;
 mod worker;
 
 use std::{future::Future, sync::Arc};
 
-use gristmill_broker::Broker;
+use gristmill_broker::{Broker, BrokerError};
 use gristmill_common::{Clock, QueueName, job::Limits};
 use gristmill_handlers::Registry;
 use gristmill_storage::Store;
@@ -29,7 +30,7 @@ pub use usecases::{
     submit::Origin,
     submit_text::TextPart,
 };
-pub use worker::{Worker, WorkerConfig};
+pub use worker::{NotConsuming, Worker, WorkerConfig};
 
 /// The bounds that the engine keeps to.
 #[derive(Debug, Clone)]
@@ -66,10 +67,11 @@ struct Inner {
 
 impl Engine {
     /// Starts an engine on a store and a broker: declares its queues, reads what others have left there, and
-    /// keeps up with them until the shutdown.
+    /// keeps up with them until the shutdown. A store that cannot be reached yet is waited for: what needs it fails
+    /// with [`StoreError::Unavailable`] until then.
     ///
     /// # Errors
-    /// The store could not be read or written.
+    /// The store was reached, and could not be read or written.
     pub async fn start(
         store: Arc<dyn Store>,
         broker: Arc<dyn Broker>,
@@ -90,8 +92,11 @@ impl Engine {
             waiters: waiters::Waiters::default(),
             shutdown,
         }));
-        engine.declare_configured_queues().await?;
-        engine.refresh_board().await?;
+        match engine.refresh_board().await {
+            Ok(()) => {}
+            Err(error @ StoreError::Unavailable(_)) => engine.0.board.trouble.met(&error),
+            Err(error) => return Err(error.into()),
+        }
         tokio::spawn(engine.clone().keep_board_fresh());
         tokio::spawn(engine.clone().publish_what_is_rung(rung));
         tokio::spawn(engine.clone().mark_what_was_rung());
@@ -111,6 +116,14 @@ impl Engine {
     /// It does not.
     pub async fn ping_store(&self) -> Result<(), StoreError> {
         self.0.store.ping().await
+    }
+
+    /// Whether the broker answers: for readiness.
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn ping_broker(&self) -> Result<(), BrokerError> {
+        self.0.broker.ping().await
     }
 
     /// Trips when the process is about to stop.

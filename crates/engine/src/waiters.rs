@@ -10,22 +10,31 @@ use gristmill_broker::Heard;
 use gristmill_common::job::JobKey;
 use tokio::sync::Notify;
 
-use crate::Engine;
+use crate::{Engine, trouble::Trouble};
 
 /// How long to wait before listening anew.
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 
-#[derive(Default)]
-pub(crate) struct Waiters(Mutex<HashMap<JobKey, Waiting>>);
+pub(crate) struct Waiters {
+    waiting: Mutex<HashMap<JobKey, Waiting>>,
+    trouble: Trouble,
+}
 
 struct Waiting {
     bell: Arc<Notify>,
     number: usize,
 }
 
+impl Default for Waiters {
+    fn default() -> Self {
+        let trouble = Trouble::new("events are not heard; those who wait ask the store");
+        Self { waiting: Mutex::default(), trouble }
+    }
+}
+
 impl Waiters {
     fn waiting(&self) -> MutexGuard<'_, HashMap<JobKey, Waiting>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn wake(&self, key: &JobKey) {
@@ -73,7 +82,8 @@ impl Engine {
         Waiter { engine: self.clone(), key: key.clone(), bell: entry.bell.clone() }
     }
 
-    /// Hears what is announced, and wakes those whom it concerns.
+    /// Hears what is announced, and wakes those whom it concerns. A job that has ended has also answered the
+    /// bell, whichever process ran it.
     pub(crate) async fn wake_the_waiters(self) {
         loop {
             tokio::select! {
@@ -89,21 +99,19 @@ impl Engine {
     }
 
     async fn listen(&self) {
-        let mut events = match self.broker().listen().await {
-            Ok(events) => events,
-            Err(error) => {
-                tracing::warn!(%error, "cannot listen to events; those who wait ask the store");
-                return;
-            }
-        };
+        let trouble = &self.0.waiters.trouble;
+        let Some(mut events) = trouble.after(self.broker().listen().await) else { return };
         loop {
             match events.next().await {
-                Ok(Heard::Event(event)) => self.0.waiters.wake(&event.key()),
-                Ok(Heard::Missed) => self.0.waiters.wake_all(),
-                Err(error) => {
-                    tracing::warn!(%error, "events are no longer heard; those who wait ask the store");
-                    return;
+                Ok(Heard::Event(event)) => {
+                    let key = event.key();
+                    if event.state.is_terminal() {
+                        self.0.bell.answered([&key].into_iter());
+                    }
+                    self.0.waiters.wake(&key);
                 }
+                Ok(Heard::Missed) => self.0.waiters.wake_all(),
+                Err(error) => return trouble.met(&error),
             }
         }
     }

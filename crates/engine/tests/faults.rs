@@ -42,7 +42,7 @@ async fn announce_elsewhere(rig: &Rig) {
 }
 
 async fn waits_in_broker(rig: &Rig) -> usize {
-    rig.broker.depth(&band(Priority::Normal)).await.expect("a depth").ready
+    rig.broker.depth(&band(Priority::Normal)).await.expect("a depth")
 }
 
 #[tokio::test]
@@ -249,4 +249,28 @@ async fn urgent_jobs_go_first_and_the_others_are_not_starved() {
     let among_the_first = |priority| started[..60].iter().filter(|(_, of)| *of == priority).count();
     let [high, normal, low] = Priority::ALL.map(among_the_first);
     assert!(high > normal && normal > low && low > 0, "high {high}, normal {normal}, low {low}");
+}
+
+#[tokio::test]
+async fn what_a_full_worker_has_in_hand_goes_to_one_that_has_room() {
+    let rig = Rig::new().await;
+    let config = WorkerConfig { concurrency: 2, heartbeat: Duration::from_millis(100), ..WorkerConfig::default() };
+    rig.schedule();
+    rig.work_with(config.clone());
+    for _ in 0..2 {
+        let long = rig.submit(request("sleep", json!({"ms": 60_000}))).await;
+        rig.reaches(&long, State::Running).await;
+    }
+    let mut quick = Vec::new();
+    for _ in 0..8 {
+        quick.push(rig.submit(request("sleep", json!({"ms": 0}))).await);
+    }
+    // The full worker has some of them in hand before there is another.
+    eventually("in hand", || async { (waits_in_broker(&rig).await < 8).then_some(()) }).await;
+    rig.work_with(config);
+    let began = Instant::now();
+    for key in &quick {
+        rig.reaches(key, State::Succeeded).await;
+    }
+    assert!(began.elapsed() < Duration::from_secs(20), "before what is in hand is given back by its age");
 }

@@ -22,7 +22,8 @@ pub struct Process {
     pub engine: Engine,
     /// Who else uses the store.
     pub ownership: Ownership,
-    /// Whether the store answers.
+    /// Whether the store answers, and the broker. The API takes jobs while the broker is away, so that there it
+    /// is only shown.
     pub readiness: Readiness,
     /// What is measured.
     pub metrics: Metrics,
@@ -84,6 +85,15 @@ impl Process {
             let engine = asked.clone();
             async move { engine.ping_store().await }
         });
+        let asked = engine.clone();
+        let ping_broker = move || {
+            let engine = asked.clone();
+            async move { engine.ping_broker().await }
+        };
+        let readiness = match program {
+            Program::Worker | Program::Scheduler => readiness.with("broker", ping_broker),
+            Program::Api | Program::Embedded => readiness.showing("broker", ping_broker),
+        };
         Ok(Self { engine, ownership: store.ownership, readiness, metrics })
     }
 }

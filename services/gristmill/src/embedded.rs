@@ -1,5 +1,7 @@
 //! Everything in one process: the API, the worker and the scheduler on one store and one broker.
 
+use std::future::ready;
+
 use anyhow::Context;
 use gristmill_api::ApiConfig;
 use gristmill_handlers::Registry;
@@ -9,7 +11,7 @@ use gristmill_runtime::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::ready;
+use crate::ready::announce;
 
 /// Runs the three together, with these handlers, until `shutdown`; then drains.
 ///
@@ -18,16 +20,19 @@ use crate::ready;
 pub async fn run_all(settings: Settings, registry: Registry, shutdown: CancellationToken) -> anyhow::Result<()> {
     let process = Process::start(Program::Embedded, &settings, registry, &shutdown).await?;
     let Process { engine, ownership, readiness, metrics } = process;
+    let worker = gristmill_worker::prepare(engine.clone(), &settings);
+    let asked = worker.clone();
+    let readiness = readiness.showing("intake", move || ready(gristmill_worker::check(&asked)));
     let server = gristmill_api::bind(ApiConfig::from_settings(&settings), engine.clone(), readiness, metrics)
         .with_context(|| format!("http.listen: {} cannot be taken", settings.http.listen))?;
-    let scheduler = gristmill_scheduler::prepare(engine.clone(), ownership, &settings).await?;
-    ready::announce(server.address());
+    let scheduler = gristmill_scheduler::prepare(engine, ownership, &settings).await?;
+    announce(server.address());
     let serving = async {
         let served = server.run(shutdown.clone()).await;
         // Without the API there is nobody left to work for.
         shutdown.cancel();
         served
     };
-    let (served, (), ()) = tokio::join!(serving, gristmill_worker::run(engine, &settings), scheduler.run());
+    let (served, (), ()) = tokio::join!(serving, gristmill_worker::run(worker), scheduler.run());
     Ok(served?)
 }

@@ -1,11 +1,25 @@
 #![doc = include_str!("../README.md")]
 
-use gristmill_engine::{Engine, Worker};
+use gristmill_engine::{Engine, NotConsuming, Worker};
 use gristmill_runtime::{process::worker_config, settings::Settings};
 
-/// Works until the engine's shutdown, then drains. With a concurrency of 0 there is no worker.
-pub async fn run(engine: Engine, settings: &Settings) {
-    if settings.worker.concurrency > 0 {
-        Worker::new(engine, worker_config(settings)).run().await;
+/// Makes a worker, to be run. With a concurrency of 0 there is none.
+#[must_use]
+pub fn prepare(engine: Engine, settings: &Settings) -> Option<Worker> {
+    (settings.worker.concurrency > 0).then(|| Worker::new(engine, worker_config(settings)))
+}
+
+/// Whether it takes what it should take: for readiness.
+///
+/// # Errors
+/// The broker serves one of its queues to nobody here.
+pub fn check(worker: &Option<Worker>) -> Result<(), NotConsuming> {
+    worker.as_ref().map_or(Ok(()), Worker::check_intake)
+}
+
+/// Works until the engine's shutdown, then drains.
+pub async fn run(worker: Option<Worker>) {
+    if let Some(worker) = worker {
+        worker.run().await;
     }
 }

@@ -1,6 +1,6 @@
 //! `gristmill-worker`: a worker of its own, beside others on the same store and broker.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{future::ready, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 use gristmill_runtime::{
@@ -22,8 +22,11 @@ fn main() -> ExitCode {
     run_program(Program::Worker, Options::parse().config, async |settings, shutdown| {
         let registry = gristmill_handlers::built_in()?;
         let process = Process::start(Program::Worker, &settings, registry, &shutdown).await?;
-        let health = health::serve(settings.http.listen, process.readiness, process.metrics, shutdown);
-        let ((), served) = tokio::join!(gristmill_worker::run(process.engine, &settings), health);
+        let worker = gristmill_worker::prepare(process.engine, &settings);
+        let asked = worker.clone();
+        let readiness = process.readiness.with("intake", move || ready(gristmill_worker::check(&asked)));
+        let health = health::serve(settings.http.listen, readiness, process.metrics, shutdown);
+        let ((), served) = tokio::join!(gristmill_worker::run(worker), health);
         Ok(served?)
     })
 }

@@ -9,7 +9,7 @@ use gristmill_common::{
 };
 
 use super::Backend;
-use crate::{Broker, Consumer, Delivery, Depth, Published};
+use crate::{Broker, Consumer, Delivery, Published};
 
 /// Long enough for any broker on any machine: only a failure waits for it.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -112,22 +112,30 @@ impl Bench {
         self.broker.consume(&self.band(), prefetch).await.expect("a consumer")
     }
 
-    /// The depth of the band of normal priority.
-    pub async fn depth(&self) -> Depth {
+    /// How many wait in the band of normal priority.
+    pub async fn depth(&self) -> usize {
         self.broker.depth(&self.band()).await.expect("a depth")
     }
 
-    /// Waits until the band of normal priority holds so many: a broker may count a little late.
-    pub async fn settles_at(&self, ready: usize, unacked: usize) {
-        within(&format!("a depth of {ready} ready and {unacked} unacked"), async {
-            loop {
-                let depth = self.depth().await;
-                if (depth.ready, depth.unacked) == (ready, unacked) {
-                    return;
-                }
+    /// Waits until so many wait in the band of normal priority: a broker may count a little late.
+    pub async fn settles_at(&self, ready: usize) {
+        within(&format!("a depth of {ready}"), async {
+            while self.depth().await != ready {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         })
         .await;
+    }
+
+    /// Drops a consumer, and fails unless exactly these come again.
+    pub(super) async fn come_again_after(&self, consumer: Box<dyn Consumer>, expected: &[u32]) {
+        drop(consumer);
+        // What comes after them shows that there are no others, for bands keep their order.
+        self.settles_at(expected.len()).await;
+        self.publish([u32::MAX]).await;
+        let mut other = self.consumer(expected.len() + 1).await;
+        let deliveries = collect(&mut other, expected.len() + 1).await;
+        assert_eq!(numbers(&deliveries), [expected, &[u32::MAX]].concat());
+        other.ack(&tags(&deliveries));
     }
 }

@@ -45,7 +45,7 @@ pub async fn the_prefetch_bounds_what_is_not_acked(backend: &impl Backend) {
     bench.publish(0..5).await;
     let mut consumer = bench.consumer(2).await;
     assert_eq!(numbers(&collect(&mut consumer, 2).await), [0, 1]);
-    bench.settles_at(3, 2).await;
+    bench.settles_at(3).await;
     let more = tokio::time::timeout(Duration::from_millis(50), consumer.recv(10)).await;
     assert!(more.is_err(), "nothing is delivered beyond the prefetch");
     let mut other = bench.consumer(10).await;
@@ -71,7 +71,7 @@ pub async fn a_dropped_consumers_deliveries_come_again_in_order(backend: &impl B
     let deliveries = collect(&mut consumer, 4).await;
     consumer.ack(&tags(&deliveries[1..2]));
     drop(consumer);
-    bench.settles_at(5, 0).await;
+    bench.settles_at(5).await;
     let mut other = bench.consumer(10).await;
     assert_eq!(numbers(&collect(&mut other, 5).await), [0, 2, 3, 4, 5]);
 }

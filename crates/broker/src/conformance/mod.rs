@@ -59,7 +59,7 @@ macro_rules! conformance_suite {
                 a_wake_up_is_never_lost_with_who_got_it,
             ]
             depths: [
-                the_depth_counts_what_waits_and_what_is_in_hand,
+                the_depth_counts_what_waits_for_a_consumer,
                 a_purge_leaves_what_is_in_hand,
                 a_full_band_refuses_and_takes_again,
             ]

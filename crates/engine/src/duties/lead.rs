@@ -97,11 +97,10 @@ impl Scheduler {
                     backlog: self.lead.take_backlog(),
                 };
                 let outcome = self.engine.store().lead(record, now).await;
-                if let Err(error) = &outcome {
+                if outcome.is_err() {
                     self.lead.lost_the_store();
-                    tracing::warn!(%error, "the lead could not be renewed; trying again");
                 }
-                self.change_of_lead(outcome.unwrap_or(false));
+                self.change_of_lead(self.not_leading.after(outcome).unwrap_or(false));
                 renewed = Some(Instant::now());
             }
             // Not later than the next renewal, and soon enough to tell submitters of a backlog.

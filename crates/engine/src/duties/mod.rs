@@ -21,7 +21,7 @@ use gristmill_common::{
 };
 use gristmill_storage::StoreError;
 
-use crate::Engine;
+use crate::{Engine, trouble::Trouble};
 
 /// How many jobs a duty takes at a time.
 const BATCH: usize = 500;
@@ -53,13 +53,53 @@ pub struct Scheduler {
     lead: Arc<lead::Lead>,
     /// Whoever submitted before this moment is gone, and will not ring.
     alone_since: OnceLock<Timestamp>,
+    duties: Duties,
+    not_leading: Trouble,
+    not_fed: Trouble,
+    no_depth: Trouble,
+}
+
+/// What is counted and complained of, duty by duty.
+struct Duties {
+    due: Duty,
+    deadlines: Duty,
+    rescue: Duty,
+    purge: Duty,
+    sweep: Duty,
+}
+
+struct Duty {
+    name: &'static str,
+    trouble: Trouble,
+}
+
+impl Default for Duties {
+    fn default() -> Self {
+        let duty = |name, trouble| Duty { name, trouble: Trouble::new(trouble) };
+        Self {
+            due: duty("due", "jobs that are due were not queued; trying again"),
+            deadlines: duty("deadlines", "overdue jobs were not ended; trying again"),
+            rescue: duty("rescue", "jobs of lost workers were not rescued; trying again"),
+            purge: duty("purge", "old jobs were not erased; trying again"),
+            sweep: duty("sweep", "leftovers were not swept; trying again"),
+        }
+    }
 }
 
 impl Scheduler {
     /// Makes a scheduler with a fresh id.
     #[must_use]
     pub fn new(engine: Engine, config: SchedulerConfig) -> Self {
-        Self { engine, config, lead: Arc::new(lead::Lead::new(WorkerId::fresh())), alone_since: OnceLock::new() }
+        Self {
+            engine,
+            config,
+            lead: Arc::new(lead::Lead::new(WorkerId::fresh())),
+            alone_since: OnceLock::new(),
+            duties: Duties::default(),
+            not_leading: Trouble::new("the lead could not be renewed; trying again"),
+            not_fed: Trouble::new("the broker was not fed; trying again"),
+            no_depth: Trouble::new("the broker does not say what waits; trying again"),
+        }
     }
 
     /// Works until the engine's shutdown.
@@ -88,10 +128,10 @@ impl Scheduler {
     async fn see_to_duties(&self) {
         while self.next_tick().await {
             let now = self.engine.now();
-            self.see_to("due", self.queue_what_is_due(now)).await;
-            self.see_to("deadlines", self.expire_what_is_overdue(now)).await;
+            self.see_to(&self.duties.due, self.queue_what_is_due(now)).await;
+            self.see_to(&self.duties.deadlines, self.expire_what_is_overdue(now)).await;
             if self.lead.reached_store_for() >= self.config.lease {
-                self.see_to("rescue", self.rescue_expired(now)).await;
+                self.see_to(&self.duties.rescue, self.rescue_expired(now)).await;
             }
         }
     }
@@ -100,8 +140,8 @@ impl Scheduler {
     async fn clean_up(&self) {
         while self.next_tick().await {
             let now = self.engine.now();
-            self.see_to("purge", self.purge_what_is_old(now)).await;
-            self.see_to("sweep", self.sweep_leftovers(now)).await;
+            self.see_to(&self.duties.purge, self.purge_what_is_old(now)).await;
+            self.see_to(&self.duties.sweep, self.sweep_leftovers(now)).await;
         }
     }
 
@@ -115,17 +155,17 @@ impl Scheduler {
         false
     }
 
-    async fn see_to(&self, duty: &'static str, work: impl Future<Output = Result<usize, StoreError>>) {
+    async fn see_to(&self, duty: &Duty, work: impl Future<Output = Result<usize, StoreError>>) {
         let began = Instant::now();
         let outcome = work.await;
         // A store that was slow may have held up heartbeats as well: their leases did not end by their fault.
         if outcome.is_err() || began.elapsed() > self.config.lease / 3 {
             self.lead.lost_the_store();
         }
-        match outcome {
-            Ok(0) => {}
-            Ok(jobs) => metrics::counter!("gristmill_duty_jobs_total", "duty" => duty).increment(jobs as u64),
-            Err(error) => tracing::warn!(duty, %error, "a duty was not seen to; trying again"),
+        if let Some(jobs) = duty.trouble.after(outcome)
+            && jobs > 0
+        {
+            metrics::counter!("gristmill_duty_jobs_total", "duty" => duty.name).increment(jobs as u64);
         }
     }
 

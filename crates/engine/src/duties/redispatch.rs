@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gristmill_broker::{Depth, MOST_READY};
+use gristmill_broker::MOST_READY;
 use gristmill_common::{
     BandKey, JobId, State, Timestamp,
     job::{Job, Lane, Priority},
@@ -32,8 +32,10 @@ const MOST_REFILLED: usize = 1_000_000;
 /// What is known of one band from one feeding to the next.
 #[derive(Default)]
 struct Feed {
-    /// When how much had been consumed in all.
-    consumed: VecDeque<(Instant, u64)>,
+    /// When how much was seen to have been consumed.
+    consumed: VecDeque<(Instant, usize)>,
+    /// What waited in the band after the latest feeding.
+    left: usize,
     /// How far each lane has been read.
     cursors: Cursors,
     refill: Option<Refill>,
@@ -69,11 +71,15 @@ impl Scheduler {
                 continue;
             }
             match self.feed(&mut feeds).await {
-                Ok(0) => {}
-                Ok(_) => pause = FEED_AGAIN,
+                Ok(rung) => {
+                    self.not_fed.over();
+                    if rung > 0 {
+                        pause = FEED_AGAIN;
+                    }
+                }
                 Err(error) => {
                     self.lead.lost_the_store();
-                    tracing::warn!(%error, "the broker was not fed; trying again");
+                    self.not_fed.met(&error);
                 }
             }
         }
@@ -91,27 +97,24 @@ impl Scheduler {
             for priority in Priority::ALL {
                 let band = BandKey { queue: queue.name.clone(), priority };
                 let feed = feeds.entry(band.clone()).or_default();
-                let depth = match self.engine.broker().depth(&band).await {
-                    Ok(depth) => depth,
-                    Err(error) => {
-                        tracing::debug!(queue = %band.queue, %error, "the broker does not say what waits");
-                        continue;
-                    }
-                };
-                let window = feed.window(depth);
+                let ready = self.engine.broker().depth(&band).await;
+                let Some(ready) = self.no_depth.after(ready) else { continue };
+                let window = feed.window(ready);
                 let Some(lanes) = lanes.get(&band) else {
                     feed.cursors.clear();
                     continue;
                 };
-                feed.start_refill_if_lost(depth);
-                let room = window.saturating_sub(depth.ready);
+                feed.start_refill_if_lost(ready);
+                let room = window.saturating_sub(ready);
                 let found = self.what_waits(feed, lanes, room).await?;
                 let dispatches: Vec<Dispatch> = found.jobs.iter().map(Dispatch::of).collect();
                 if found.more {
                     backlog.push(band.clone());
                 }
                 if !dispatches.is_empty() {
-                    rung += self.engine.publish(&band.queue, dispatches).await;
+                    let published = self.engine.publish(&band.queue, dispatches).await;
+                    feed.left += published;
+                    rung += published;
                 }
             }
         }
@@ -188,22 +191,24 @@ impl Scheduler {
 }
 
 impl Feed {
-    /// How much may wait in the band: about what was consumed in the last second.
-    fn window(&mut self, depth: Depth) -> usize {
+    /// How much may wait in the band: about what was consumed in the last second, which is what was left after
+    /// each feeding less what was found at the next. What submitters publish themselves hides some of it; but they
+    /// do so only while nothing waits to be fed.
+    fn window(&mut self, ready: usize) -> usize {
         let now = Instant::now();
-        self.consumed.push_back((now, depth.acked_total));
-        while self.consumed.len() > 1 && self.consumed.front().is_some_and(|(at, _)| now - *at > WINDOW_TIME) {
+        self.consumed.push_back((now, self.left.saturating_sub(ready)));
+        self.left = ready;
+        while self.consumed.front().is_some_and(|(at, _)| now - *at > WINDOW_TIME) {
             self.consumed.pop_front();
         }
-        let before = self.consumed.front().map_or(depth.acked_total, |(_, total)| *total);
-        let consumed = usize::try_from(depth.acked_total.saturating_sub(before)).unwrap_or(MOST_READY);
+        let consumed: usize = self.consumed.iter().map(|(_, consumed)| consumed).sum();
         consumed.clamp(LEAST_WINDOW, MOST_READY)
     }
 
-    /// Nothing is in the broker though jobs wait as queued: it was purged, or has forgotten them.
-    fn start_refill_if_lost(&mut self, depth: Depth) {
-        let empty = depth.ready == 0 && depth.unacked == 0;
-        if empty && self.refill.is_none() && self.refilled.is_none_or(|at| at.elapsed() >= REFILL_EVERY) {
+    /// Nothing waits in the broker though jobs wait as queued: it was purged, or has forgotten them. Those in the
+    /// hands of workers are rung again too, which does no harm and fills the band, so that it looks lost no longer.
+    fn start_refill_if_lost(&mut self, ready: usize) {
+        if ready == 0 && self.refill.is_none() && self.refilled.is_none_or(|at| at.elapsed() >= REFILL_EVERY) {
             self.refill = Some(Refill::default());
             self.refilled = Some(Instant::now());
         }

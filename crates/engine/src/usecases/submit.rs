@@ -74,7 +74,7 @@ impl Engine {
     /// Checks a request. One that was accepted before is not judged again: what was true then may not be now.
     async fn checked(&self, origin: &Origin, id: JobId, request: JobRequest) -> Result<Checked, EngineError> {
         let fingerprint = origin.idempotency_key.is_some().then(|| fingerprint(&request));
-        let error = match self.draft_with_payload(origin, id, request) {
+        let error = match self.draft_with_payload(origin, id, request).await {
             Ok((job, payload)) => return Ok(Checked::New(job, payload)),
             Err(error) => error,
         };
@@ -86,8 +86,13 @@ impl Engine {
         before.filter(|job| job.fingerprint == fingerprint).map(Checked::Known).ok_or(error)
     }
 
-    fn draft_with_payload(&self, origin: &Origin, id: JobId, request: JobRequest) -> Result<(Job, Bytes), EngineError> {
-        let draft = self.draft(origin, id, &request)?;
+    async fn draft_with_payload(
+        &self,
+        origin: &Origin,
+        id: JobId,
+        request: JobRequest,
+    ) -> Result<(Job, Bytes), EngineError> {
+        let draft = self.draft(origin, id, &request).await?;
         let payload = request.payload.map_or(Bytes::from_static(b"{}"), payload_bytes);
         draft.job_type.check(&payload, "/payload")?;
         Ok((draft.job, payload))
@@ -153,8 +158,19 @@ impl Engine {
         }
     }
 
-    /// Checks everything but the payload, and makes the record.
-    pub(crate) fn draft(&self, origin: &Origin, id: JobId, request: &JobRequest) -> Result<Draft, EngineError> {
+    /// Checks everything but the payload, and makes the record. Another process may have declared the queue or
+    /// announced the type just now, so it is looked for once more before anybody is told that it is not there.
+    pub(crate) async fn draft(&self, origin: &Origin, id: JobId, request: &JobRequest) -> Result<Draft, EngineError> {
+        match self.draft_as_known(origin, id, request) {
+            Err(EngineError::UnknownJobType(_) | EngineError::UnknownQueue(_)) => {
+                self.look_again().await?;
+                self.draft_as_known(origin, id, request)
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn draft_as_known(&self, origin: &Origin, id: JobId, request: &JobRequest) -> Result<Draft, EngineError> {
         let job_type = self.job_type(&request.job_type)?;
         let queue = self.declared_queue(request.queue.as_deref())?;
         let now = self.now();

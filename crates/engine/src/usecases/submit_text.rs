@@ -48,7 +48,7 @@ impl Engine {
         request: JobRequest,
         parts: mpsc::Receiver<TextPart>,
     ) -> Result<Job, EngineError> {
-        let mut draft = self.draft(origin, job_id(origin, None), &request)?;
+        let mut draft = self.draft(origin, job_id(origin, None), &request).await?;
         if !draft.job_type.record().accepts_text {
             return Err(EngineError::TextNotAccepted(draft.job.job_type));
         }

@@ -1,6 +1,6 @@
 //! Claim: turns dispatches in hand into leases, many in one write.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::atomic::Ordering, time::Duration};
 
 use gristmill_common::{
     BandKey, LeaseId, Timestamp,
@@ -97,6 +97,7 @@ impl Worker {
             },
         };
         engine.0.bell.answered(claimed.iter().map(|claimed| &claimed.job.key));
+        self.0.claimed.fetch_add(claimed.len(), Ordering::Relaxed);
         metrics::counter!("gristmill_jobs_claimed_total").increment(claimed.len() as u64);
         for claimed in claimed {
             if let Some((_, in_hand)) = by_key.remove(&claimed.job.key) {

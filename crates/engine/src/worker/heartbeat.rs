@@ -41,6 +41,7 @@ impl Worker {
         let until = self.0.engine.now() + self.0.config.lease;
         match self.0.engine.store().renew(&held, until).await {
             Ok(renewals) => {
+                self.0.not_renewed.over();
                 for (hold, renewal) in held.iter().zip(renewals) {
                     match renewal {
                         Renewal::Held => self.0.held.renewed(hold, until),
@@ -53,7 +54,7 @@ impl Worker {
                     }
                 }
             }
-            Err(error) => tracing::warn!(%error, leases = held.len(), "leases were not renewed; trying again"),
+            Err(error) => return self.0.not_renewed.met(&error),
         }
     }
 
@@ -121,9 +122,7 @@ impl Worker {
             last_seen: engine.now(),
         };
         let said = async { engine.store().put_record(Kind::Worker, &self.0.id.to_string(), to_json(&record)?).await };
-        if let Err(error) = said.await {
-            tracing::warn!(%error, "the worker could not say that it lives");
-        }
+        self.0.not_said.after(said.await);
     }
 
     fn queues(&self) -> Vec<gristmill_common::QueueName> {

@@ -3,7 +3,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::Duration,
+    sync::{Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    time::{Duration, Instant},
 };
 
 use gristmill_broker::{BrokerError, Consumer};
@@ -11,10 +12,13 @@ use gristmill_common::{BandKey, job::Priority};
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use super::{MOST_AHEAD, Worker, inbox::InHand};
+use super::{Worker, inbox::InHand};
+use crate::trouble::Trouble;
 
-/// How often the declared queues are looked at.
+/// How often the declared queues are looked at, and how full the worker is.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// A worker that was full for so long, and claimed nothing, gives back what it has in hand.
+const FULL_FOR: Duration = Duration::from_secs(1);
 /// How long to wait before a consumer is started again.
 const CONSUME_AGAIN: Duration = Duration::from_secs(1);
 /// A dispatch that was not claimed for so long is given back, for another worker.
@@ -25,7 +29,77 @@ struct Running {
     task: JoinHandle<()>,
 }
 
+/// Why a consumer was let go, though the broker is there.
+enum Ended {
+    /// The worker is full, and nothing comes to an end: what it had in hand is for workers that have room.
+    NoRoom,
+    /// The worker has become so fast that it should have more in hand.
+    TooLittleInHand,
+}
+
+/// How it stands with what the worker takes from the broker, band by band.
+#[derive(Default)]
+pub(super) struct Intakes(Mutex<BTreeMap<BandKey, Intake>>);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Intake {
+    Starting,
+    Consuming,
+    /// There is no room: others are served first.
+    Resting,
+    Lost,
+}
+
+/// A worker does not take what it should take.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("queue `{}`, band {}: not consuming", .0.queue, .0.priority.as_str())]
+pub struct NotConsuming(BandKey);
+
+impl Intakes {
+    fn set(&self, band: &BandKey, intake: Intake) {
+        self.bands().insert(band.clone(), intake);
+    }
+
+    fn forget(&self, band: &BandKey) {
+        self.bands().remove(band);
+    }
+
+    fn bands(&self) -> MutexGuard<'_, BTreeMap<BandKey, Intake>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Since when the worker has been full without claiming anything.
+#[derive(Default)]
+struct Full {
+    since: Option<Instant>,
+    claimed: usize,
+}
+
+impl Full {
+    /// Whether that has gone on for too long, by what is seen now.
+    fn lasts(&mut self, is_full: bool, claimed: usize) -> bool {
+        if !is_full || claimed != self.claimed {
+            *self = Self { since: is_full.then(Instant::now), claimed };
+        }
+        self.since.is_some_and(|since| since.elapsed() >= FULL_FOR)
+    }
+}
+
 impl Worker {
+    /// Whether it takes what it should take: for readiness.
+    ///
+    /// # Errors
+    /// The broker serves one of its queues to nobody here.
+    pub fn check_intake(&self) -> Result<(), NotConsuming> {
+        let bands = self.0.intake.bands();
+        let idle = |band: &BandKey| matches!(bands.get(band), None | Some(Intake::Starting | Intake::Lost));
+        match self.wanted_bands().into_iter().find(idle) {
+            Some(band) => Err(NotConsuming(band)),
+            None => Ok(()),
+        }
+    }
+
     /// Keeps a consumer on every band that should have one, until the shutdown.
     pub(super) async fn take_in(self) {
         let mut running: BTreeMap<BandKey, Running> = BTreeMap::new();
@@ -62,30 +136,47 @@ impl Worker {
             .collect()
     }
 
-    /// Consumes one band until told to stop, starting over when the broker was lost.
+    /// Consumes one band until told to stop, starting over when the broker was lost, and resting while there is no
+    /// room.
     async fn consume(self, band: BandKey, stop: CancellationToken) {
-        loop {
-            let lost = tokio::select! {
-                () = stop.cancelled() => break,
-                lost = self.consume_until_lost(&band) => lost,
-            };
-            self.0.inbox.forget(&band);
-            if let Err(error) = lost {
-                tracing::warn!(queue = %band.queue, band = band.priority.as_str(), %error, "consumer lost; starting another");
+        let trouble = Trouble::new("a consumer was lost; starting another");
+        self.0.intake.set(&band, Intake::Starting);
+        let kept_up = async {
+            loop {
+                let ended = self.consume_for_a_while(&band, &trouble).await;
+                self.0.inbox.forget(&band);
+                match ended {
+                    Ok(Ended::TooLittleInHand) => {}
+                    Ok(Ended::NoRoom) => {
+                        self.0.intake.set(&band, Intake::Resting);
+                        self.until_there_is_room().await;
+                    }
+                    Err(error) => {
+                        self.0.intake.set(&band, Intake::Lost);
+                        trouble.met(&error);
+                        tokio::time::sleep(CONSUME_AGAIN).await;
+                    }
+                }
             }
-            tokio::select! {
-                () = stop.cancelled() => break,
-                () = tokio::time::sleep(CONSUME_AGAIN) => {}
-            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            never = kept_up => never,
         }
         self.0.inbox.forget(&band);
+        self.0.intake.forget(&band);
     }
 
-    async fn consume_until_lost(&self, band: &BandKey) -> Result<(), BrokerError> {
-        let mut consumer: Box<dyn Consumer> =
-            self.0.engine.broker().consume(band, self.0.config.concurrency + MOST_AHEAD).await?;
+    /// Consumes until it should be done in another way, or cannot be done.
+    async fn consume_for_a_while(&self, band: &BandKey, trouble: &Trouble) -> Result<Ended, BrokerError> {
+        let prefetch = self.wanted_in_hand();
+        let mut consumer: Box<dyn Consumer> = self.0.engine.broker().consume(band, prefetch).await?;
+        self.0.intake.set(band, Intake::Consuming);
+        trouble.over();
         let (ack, mut acks) = mpsc::unbounded_channel();
         let mut tags = Vec::new();
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        let mut full = Full::default();
         loop {
             let taken = self.0.inbox.departure();
             let room = self.in_hand_limit().saturating_sub(self.0.inbox.len(band));
@@ -99,8 +190,33 @@ impl Worker {
                     self.0.inbox.put(band, deliveries.map(|delivery| InHand::new(delivery, ack.clone())));
                 }
                 () = taken, if room == 0 => {}
+                _ = look.tick() => {
+                    if full.lasts(self.room() == 0, self.0.claimed.load(Ordering::Relaxed)) {
+                        return Ok(Ended::NoRoom);
+                    }
+                    if self.wanted_in_hand() >= 2 * prefetch {
+                        return Ok(Ended::TooLittleInHand);
+                    }
+                }
             }
         }
+    }
+
+    async fn until_there_is_room(&self) {
+        loop {
+            let mut room = std::pin::pin!(self.0.room.notified());
+            room.as_mut().enable();
+            if self.room() > 0 {
+                return;
+            }
+            room.await;
+        }
+    }
+
+    /// How much of one band to be given before it is acked: what there is room for, and what is finished while the
+    /// acks are under way.
+    fn wanted_in_hand(&self) -> usize {
+        (self.room() + 2 * self.0.pace.ahead()).max(1)
     }
 
     /// How much of one band may be in hand: as much as the worker might claim at once.

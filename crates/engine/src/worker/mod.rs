@@ -24,7 +24,9 @@ use gristmill_common::{QueueName, Timestamp, WorkerId};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use crate::Engine;
+pub use intake::NotConsuming;
+
+use crate::{Engine, trouble::Trouble};
 
 /// How a worker works.
 #[derive(Debug, Clone)]
@@ -77,6 +79,11 @@ struct Inner {
     /// Rung when a job was finished, or room was made in another way.
     room: Notify,
     pace: Pace,
+    /// How many jobs were claimed in all.
+    claimed: AtomicUsize,
+    intake: intake::Intakes,
+    not_renewed: Trouble,
+    not_said: Trouble,
     /// Trips when the last job is finished or given back: heartbeats go on until then.
     stopped: CancellationToken,
 }
@@ -94,6 +101,10 @@ impl Worker {
             cpu: Arc::new(Semaphore::new(config.cpu_threads.max(1))),
             room: Notify::new(),
             pace: Pace::default(),
+            claimed: AtomicUsize::new(0),
+            intake: intake::Intakes::default(),
+            not_renewed: Trouble::new("leases were not renewed; trying again"),
+            not_said: Trouble::new("the worker could not say that it lives; trying again"),
             stopped: CancellationToken::new(),
             engine,
             config,

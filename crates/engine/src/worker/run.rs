@@ -60,7 +60,7 @@ impl Worker {
             worker.settle(&job, outcome).await;
             worker.0.held.release(&hold);
             worker.0.pace.finished_one();
-            worker.0.room.notify_one();
+            worker.0.room.notify_waiters();
         });
     }
 

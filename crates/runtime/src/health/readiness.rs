@@ -8,9 +8,18 @@ use tokio::{sync::Mutex, time::timeout};
 /// A check that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// What a check that fails means.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Weight {
+    /// No work should be sent here.
+    Needed,
+    /// Something is amiss, and the work goes on all the same.
+    Shown,
+}
+
 type Pending = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
-/// Named checks, all of which must pass. Clones share them.
+/// Named checks, and which of them must pass. Clones share them.
 #[derive(Clone, Default)]
 pub struct Readiness {
     checks: Vec<Check>,
@@ -19,6 +28,7 @@ pub struct Readiness {
 #[derive(Clone)]
 struct Check {
     name: &'static str,
+    weight: Weight,
     run: Arc<dyn Fn() -> Pending + Send + Sync>,
     /// Held while the check runs: however many ask, a backend that hangs has one check hanging on it.
     turn: Arc<Mutex<()>>,
@@ -27,7 +37,7 @@ struct Check {
 /// How the checks came out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// All of them together.
+    /// All of them together, but for those that are only shown.
     pub status: Status,
     /// Each check by its name.
     pub checks: BTreeMap<String, CheckResult>,
@@ -37,9 +47,9 @@ pub struct Report {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// All checks passed.
+    /// All checks that must pass did.
     Ready,
-    /// At least one did not.
+    /// At least one of them did not.
     Unready,
 }
 
@@ -78,7 +88,25 @@ impl Readiness {
 
     /// With one more check, such as a ping of the store.
     #[must_use]
-    pub fn with<F, E>(mut self, name: &'static str, check: impl Fn() -> F + Send + Sync + 'static) -> Self
+    pub fn with<F, E>(self, name: &'static str, check: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: std::fmt::Display,
+    {
+        self.and(name, Weight::Needed, check)
+    }
+
+    /// With one more check that is shown, but need not pass: a part that the process can do without for a while.
+    #[must_use]
+    pub fn showing<F, E>(self, name: &'static str, check: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: std::fmt::Display,
+    {
+        self.and(name, Weight::Shown, check)
+    }
+
+    fn and<F, E>(mut self, name: &'static str, weight: Weight, check: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: std::fmt::Display,
@@ -87,25 +115,28 @@ impl Readiness {
             let pending = check();
             Box::pin(async move { pending.await.map_err(|error| error.to_string()) })
         };
-        self.checks.push(Check { name, run: Arc::new(run), turn: Arc::default() });
+        self.checks.push(Check { name, weight, run: Arc::new(run), turn: Arc::default() });
         self
     }
 
     /// Runs all checks at once.
     pub async fn report(&self) -> Report {
-        let running: Vec<_> =
-            self.checks.iter().map(|check| (check.name, tokio::spawn(check.clone().result()))).collect();
+        let running: Vec<_> = self.checks.iter().map(|check| (check, tokio::spawn(check.clone().result()))).collect();
         let mut checks = BTreeMap::new();
-        for (name, result) in running {
-            checks.insert(name.to_owned(), result.await.unwrap_or(CheckResult::Failed));
+        let mut status = Status::Ready;
+        for (check, result) in running {
+            let result = result.await.unwrap_or(CheckResult::Failed);
+            if check.weight == Weight::Needed && result != CheckResult::Ok {
+                status = Status::Unready;
+            }
+            checks.insert(check.name.to_owned(), result);
         }
-        let all_passed = checks.values().all(|result| *result == CheckResult::Ok);
-        Report { status: if all_passed { Status::Ready } else { Status::Unready }, checks }
+        Report { status, checks }
     }
 }
 
 impl Report {
-    /// Whether all checks passed.
+    /// Whether all checks that must pass did.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.status == Status::Ready

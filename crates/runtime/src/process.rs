@@ -52,6 +52,12 @@ pub enum StartError {
         "broker.url: `embedded:` is inside one process and cannot be shared: use `gristmill serve`, which is all in one"
     )]
     BrokerNotShared,
+    /// The store belongs to one process, and this program is meant to share it with others.
+    #[error(
+        "store.url: a data folder belongs to one process and cannot be shared: name a mongodb:// server, or use \
+         `gristmill serve`, which is all in one"
+    )]
+    StoreNotShared,
 }
 
 impl Process {
@@ -76,6 +82,9 @@ impl Process {
         }
         let clock = Clock::start();
         let store = gristmill_storage::open(settings.store.url.expose(), &clock).await?;
+        if program != Program::Embedded && store.ownership == Ownership::Exclusive {
+            return Err(StartError::StoreNotShared);
+        }
         let engine =
             Engine::start(store.store, broker.broker, registry, clock, engine_config(settings), shutdown.clone())
                 .await?;

@@ -1,9 +1,11 @@
 #![doc = include_str!("../README.md")]
 
+mod nginx;
 mod server;
 
 use std::{future::Future, time::Duration};
 
+pub use nginx::{Gateway, GatewayBuilder};
 pub use server::{Server, ServerBuilder};
 
 /// How long a test waits for what must come: long enough for a busy machine.

@@ -301,14 +301,16 @@ impl From<EngineError> for ApiError {
             EngineError::BadCursor => Self::of_parameter("cursor", "is not one that this list made, with this order"),
             EngineError::Broker(_) => Self::new(Code::BrokerUnavailable, ASK_AGAIN),
             EngineError::Store(store) => match store {
-                StoreError::Unavailable(_) => Self::new(Code::StoreUnavailable, ASK_AGAIN),
+                // A fleet's store that a newer build has migrated: newer replicas answer.
+                StoreError::Unavailable(_) | StoreError::NewerSchema { .. } => {
+                    Self::new(Code::StoreUnavailable, ASK_AGAIN)
+                }
                 StoreError::Overloaded => Self::new(Code::Overloaded, "Nothing was done. Try again a little later."),
                 StoreError::OutOfSpace(_) => {
                     Self::new(Code::OutOfSpace, "Nothing was done. Try again when there is room.")
                 }
                 StoreError::InUse(_)
                 | StoreError::NotADatabase { .. }
-                | StoreError::NewerSchema { .. }
                 | StoreError::Url(_)
                 | StoreError::Corrupt(_) => Self::internal(),
             },

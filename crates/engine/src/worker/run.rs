@@ -13,6 +13,7 @@ use gristmill_handlers::{Context, HandlerError, JobInfo, Text};
 use gristmill_storage::{Claimed, StoreError, Whom};
 use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::{
     Worker,
@@ -45,7 +46,8 @@ impl Worker {
         let hold = (job.key.clone(), lease);
         let cancelled = self.0.held.hold(job.clone(), hold.clone(), until, whom);
         let worker = self.clone();
-        tokio::spawn(async move {
+        let span = span_of(&job);
+        let life = async move {
             let slot = tokio::select! {
                 biased;
                 () = cancelled.cancelled() => None,
@@ -61,7 +63,8 @@ impl Worker {
             worker.0.held.release(&hold);
             worker.0.pace.finished_one();
             worker.0.room.notify_waiters();
-        });
+        };
+        tokio::spawn(life.instrument(span));
     }
 
     async fn run_in_slot(
@@ -182,6 +185,15 @@ impl Worker {
         if let Err(error) = self.0.engine.store().append_logs(lines).await {
             tracing::warn!(job.id = %job.key.id, %error, "log lines were not stored");
         }
+    }
+}
+
+/// What is logged of a job whose request belonged to a trace names that trace.
+fn span_of(job: &Job) -> tracing::Span {
+    // The second part of a `traceparent` is the trace's id (W3C Trace Context, section 3.2.2).
+    match job.trace.as_deref().and_then(|parent| parent.split('-').nth(1)) {
+        Some(trace) => tracing::info_span!("job", trace.id = trace),
+        None => tracing::Span::none(),
     }
 }
 

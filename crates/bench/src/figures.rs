@@ -30,6 +30,9 @@ pub(crate) enum Section {
     #[value(name = "g")]
     #[serde(rename = "g")]
     Footprint,
+    #[value(name = "h")]
+    #[serde(rename = "h")]
+    Fleet,
 }
 
 /// What a figure is.
@@ -64,8 +67,16 @@ pub(crate) struct Figures(Vec<Figure>);
 
 impl Section {
     /// Every section, in order.
-    pub(crate) const ALL: [Self; 7] =
-        [Self::Route, Self::GroupCommit, Self::Submissions, Self::BurnDown, Self::Idle, Self::Words, Self::Footprint];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Route,
+        Self::GroupCommit,
+        Self::Submissions,
+        Self::BurnDown,
+        Self::Idle,
+        Self::Words,
+        Self::Footprint,
+        Self::Fleet,
+    ];
 }
 
 impl fmt::Display for Section {
@@ -78,6 +89,7 @@ impl fmt::Display for Section {
             Self::Idle => "(e) one job at a time",
             Self::Words => "(f) counting words",
             Self::Footprint => "(g) at rest",
+            Self::Fleet => "(h) a fleet behind nginx: 2 api, 2 schedulers",
         })
     }
 }

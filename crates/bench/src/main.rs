@@ -3,6 +3,7 @@
 mod actix_route;
 mod burn_down;
 mod figures;
+mod fleet;
 mod footprint;
 mod group_commit;
 mod idle;
@@ -78,6 +79,7 @@ async fn measure(arguments: &Arguments) -> anyhow::Result<()> {
                     None => continue,
                 },
                 Section::Footprint => footprint::measure(&stage, &mut figures).await?,
+                Section::Fleet => fleet::measure(&stage, &mut figures).await?,
             }
         }
     }

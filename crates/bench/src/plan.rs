@@ -15,6 +15,8 @@ pub(crate) struct Plan {
     pub(crate) counted: Duration,
     /// Jobs of a burn-down, a multiple of 1,000.
     pub(crate) burned: usize,
+    /// Jobs of a fleet's burn-down, a multiple of 1,000.
+    pub(crate) burned_by_fleet: usize,
     /// Jobs sent one at a time to an idle server.
     pub(crate) single: usize,
     /// The length of the text whose words are counted, in bytes.
@@ -36,6 +38,7 @@ impl Plan {
             warm_up: Duration::from_secs(1),
             counted: Duration::from_secs(3),
             burned: 100_000,
+            burned_by_fleet: 20_000,
             single: 200,
             text: 256 << 20,
             starts: 2,
@@ -52,6 +55,7 @@ impl Plan {
             warm_up: Duration::from_millis(300),
             counted: Duration::from_secs(1),
             burned: 10_000,
+            burned_by_fleet: 4_000,
             single: 50,
             text: 32 << 20,
             starts: 3,

@@ -48,6 +48,8 @@ fn render(
         "Load average {load_before} before, {load_after} after (this run included); others used {others_percent:.1} % \
          of the processors meanwhile, and the host kept {stolen_percent:.1} %."
     )?;
+    let server = |name| std::env::var(name).unwrap_or_else(|_| "not named".to_owned());
+    writeln!(text, "The fleet stood on: {}; {}.", server("AMQP_SERVER"), server("MONGODB_SERVER"))?;
     if !release {
         writeln!(text, "\n**Not a release build: these figures mean nothing.**")?;
     }

@@ -50,6 +50,11 @@ impl Stage {
         Ok(Self { plan, submission, program, folder })
     }
 
+    /// The program `gristmill`, beside which the others lie.
+    pub(crate) fn program(&self) -> &PathBuf {
+        &self.program
+    }
+
     /// Where the report goes.
     pub(crate) fn reports(&self) -> &PathBuf {
         &self.folder

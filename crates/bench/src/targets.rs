@@ -6,6 +6,7 @@ use crate::{
     actix_route::ROUTE,
     burn_down::BURNED,
     figures::{Figures, Row},
+    fleet,
     footprint::{MEMORY, READY},
     group_commit::LOOP,
     idle::{DONE, SYNC},
@@ -41,6 +42,10 @@ pub(crate) fn all(figures: &Figures) -> Vec<Target> {
         at_least_times("word_count with vocabulary, of wc -w", 0.5, share(VOCABULARY, WC)),
         below("memory at rest", Some(40.0), "MiB", figures.median(MEMORY)),
         below("time to ready", Some(200.0), "ms", figures.median(READY)),
+        at_least_percent("fleet: submissions behind nginx, of (a)", 2.5, share(fleet::SUBMITTED, ROUTE)),
+        below("fleet: store round trips for 1,000 jobs", Some(150.0), "", figures.median(fleet::ROUND_TRIPS)),
+        below("fleet: dispatches for 1,000 jobs", Some(1_100.0), "", figures.median(fleet::DISPATCHES)),
+        below("fleet: processor time of our processes for a job", Some(250.0), "µs", figures.median(fleet::PROCESSOR)),
     ]
 }
 

@@ -4,6 +4,7 @@
 pub mod conformance;
 mod embedded;
 mod open;
+mod rabbitmq;
 
 use async_trait::async_trait;
 use gristmill_common::{
@@ -22,6 +23,14 @@ pub enum BrokerError {
     /// The queue was never declared.
     #[error("queue `{0}` is not declared")]
     Undeclared(QueueName),
+    /// The broker has a queue of this name, with other arguments. Other queues go on working.
+    #[error("queue `{queue}` exists in the broker with other arguments: {reason}")]
+    Conflict {
+        /// Which queue.
+        queue: QueueName,
+        /// The broker's own words.
+        reason: String,
+    },
     /// The URL names no backend.
     #[error("broker.url: {0}")]
     Url(String),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{Broker, BrokerError, embedded::EmbeddedBroker};
+use crate::{Broker, BrokerError, embedded::EmbeddedBroker, rabbitmq::RabbitBroker};
 
 /// A broker, and who can reach it.
 #[derive(Clone)]
@@ -18,15 +18,21 @@ pub struct Opened {
 pub enum Reach {
     /// This process alone.
     ThisProcess,
+    /// Every process that opens the same URL.
+    Shared,
 }
 
-/// Opens the broker that the URL names.
+/// Opens the broker that the URL names: `embedded:`, or `amqp://user:password@host:port/vhost` (`amqps://` for TLS).
+/// Returns at once, whether or not a server answers: the broker connects on its own, again and again, and until it
+/// has, every operation fails with the reason.
 ///
 /// # Errors
 /// The URL names no broker.
 pub async fn open(url: &str) -> Result<Opened, BrokerError> {
-    match url {
-        "embedded:" => Ok(Opened { broker: Arc::new(EmbeddedBroker::default()), reach: Reach::ThisProcess }),
-        _ => Err(BrokerError::Url("must be `embedded:`".into())),
+    match url.split_once(':') {
+        Some(("embedded", "")) => Ok(Opened { broker: Arc::new(EmbeddedBroker::default()), reach: Reach::ThisProcess }),
+        Some(("amqp" | "amqps", _)) => Ok(Opened { broker: Arc::new(RabbitBroker::open(url)?), reach: Reach::Shared }),
+        // The rest of the URL may hold a password: it is not repeated.
+        _ => Err(BrokerError::Url("must be `embedded:`, `amqp://...` or `amqps://...`".into())),
     }
 }

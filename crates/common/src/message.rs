@@ -11,6 +11,8 @@ use crate::{
 pub const DISPATCH_VERSION: u32 = 1;
 /// The version that this build writes, and the newest it reads.
 pub const JOB_EVENT_VERSION: u32 = 1;
+/// The version that this build writes, and the newest it reads.
+pub const JOB_EVENTS_VERSION: u32 = 1;
 
 /// The message is not one that this build can read.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +98,19 @@ impl JobEvent {
     pub fn key(&self) -> JobKey {
         JobKey { tenant: self.tenant.clone(), id: self.job_id }
     }
+}
+
+/// Events that travel together from one process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobEvents {
+    /// [`JOB_EVENTS_VERSION`].
+    pub v: u32,
+    /// Which process sends them: a number drawn at its start.
+    pub from: u64,
+    /// Counts the messages of that process. A gap says that events were lost.
+    pub seq: u64,
+    /// In the order in which they happened there.
+    pub events: Vec<JobEvent>,
 }
 
 /// Reads a message of a known version.

@@ -2,9 +2,11 @@
 //! this build writes must not change unnoticed.
 
 use gristmill_common::{
-    JobId, State,
+    JobId, State, Tenant,
     job::Priority,
-    message::{DISPATCH_VERSION, Dispatch, JOB_EVENT_VERSION, JobEvent, MessageError, decode},
+    message::{
+        DISPATCH_VERSION, Dispatch, JOB_EVENT_VERSION, JOB_EVENTS_VERSION, JobEvent, JobEvents, MessageError, decode,
+    },
 };
 
 fn job_id() -> JobId {
@@ -42,6 +44,17 @@ fn job_event_v1_is_pinned() {
     assert_eq!(serde_json::to_string(&event).expect("json"), golden);
     assert_eq!(decode::<JobEvent>(golden.as_bytes(), JOB_EVENT_VERSION).expect("readable"), event);
     assert_eq!(JOB_EVENT_VERSION, 1, "a new version needs a golden file of its own");
+}
+
+#[test]
+fn job_events_v1_is_pinned() {
+    let tenant: Tenant = "default".parse().expect("a name");
+    let event = |state| JobEvent { v: 1, tenant: tenant.clone(), job_id: job_id(), state };
+    let events = JobEvents { v: 1, from: u64::MAX, seq: 7, events: vec![event(State::Running), event(State::Failed)] };
+    let golden = include_str!("golden/job-events-v1.json").trim();
+    assert_eq!(serde_json::to_string(&events).expect("json"), golden);
+    assert_eq!(decode::<JobEvents>(golden.as_bytes(), JOB_EVENTS_VERSION).expect("readable"), events);
+    assert_eq!(JOB_EVENTS_VERSION, 1, "a new version needs a golden file of its own");
 }
 
 #[test]

@@ -1,14 +1,17 @@
 #![doc = include_str!("../README.md")]
 
+mod archive;
 mod blobs;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod error;
 mod jobs;
+mod mongo;
 mod open;
 mod records;
 mod sqlite;
 
+pub use archive::{ArchiveStore, Restored, Whole};
 pub use blobs::BlobStore;
 pub use error::StoreError;
 pub use jobs::{
@@ -17,8 +20,9 @@ pub use jobs::{
 };
 pub use open::{Opened, Ownership, open};
 pub use records::{Kind, RecordStore};
+pub use sqlite::{Copied, copy};
 
 /// Everything a backend offers.
-pub trait Store: JobStore + BlobStore + RecordStore {}
+pub trait Store: JobStore + BlobStore + RecordStore + ArchiveStore {}
 
-impl<T: JobStore + BlobStore + RecordStore> Store for T {}
+impl<T: JobStore + BlobStore + RecordStore + ArchiveStore> Store for T {}

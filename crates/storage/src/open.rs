@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use gristmill_common::Clock;
 
-use crate::{Store, StoreError, sqlite::SqliteStore};
+use crate::{Store, StoreError, mongo::MongoStore, sqlite::SqliteStore};
 
 /// An open store, and what its owner must know of it.
 pub struct Opened {
@@ -24,9 +24,15 @@ pub enum Ownership {
 }
 
 /// Opens the store at a URL. `sqlite:///absolute/path` and `sqlite://relative/path` name a data folder, which is
-/// made if it is missing; the path is taken as it stands.
+/// made if it is missing; the path is taken as it stands. `mongodb://…/database` and `mongodb+srv://…/database` name
+/// a database, `gristmill` if they say none.
 ///
-/// A store that has a clock of its own sets `clock` by it. SQLite has none, and leaves it at the host's time.
+/// A MongoDB store is returned at once, whether or not the server is there: it connects, and migrates the database if
+/// need be, by itself, and goes on trying. Until then every call fails with the reason, and so does
+/// [`RecordStore::ping`](crate::RecordStore::ping).
+///
+/// A store that has a clock of its own sets `clock` by it: MongoDB's server has one. SQLite has none, and leaves it at
+/// the host's time.
 ///
 /// The store is closed when the last reference to it is dropped; what was handed to it before is still written.
 ///
@@ -34,7 +40,6 @@ pub enum Ownership {
 /// The URL names no backend or no usable folder, the folder is in use, or holds something other than a store
 /// that this build can read.
 pub async fn open(url: &str, clock: &Clock) -> Result<Opened, StoreError> {
-    let _ = clock;
     match url.split_once("://") {
         Some(("sqlite", "")) => Err(StoreError::Url("name a folder, as in sqlite:///var/lib/gristmill".into())),
         Some(("sqlite", folder)) => {
@@ -44,8 +49,13 @@ pub async fn open(url: &str, clock: &Clock) -> Result<Opened, StoreError> {
                 .map_err(StoreError::unavailable)??;
             Ok(Opened { store: Arc::new(store), ownership: Ownership::Exclusive })
         }
+        Some(("mongodb" | "mongodb+srv", _)) => {
+            Ok(Opened { store: Arc::new(MongoStore::open(url, clock)?), ownership: Ownership::Shared })
+        }
         // The rest of the URL may hold a password: it is not repeated.
-        Some((scheme, _)) => Err(StoreError::Url(format!("`{scheme}` is no store; sqlite://<folder> is"))),
-        None => Err(StoreError::Url("expected sqlite://<folder>".into())),
+        Some((scheme, _)) => Err(StoreError::Url(format!(
+            "`{scheme}` is no store; sqlite://<folder> and mongodb://<host>/<database> are"
+        ))),
+        None => Err(StoreError::Url("expected sqlite://<folder> or mongodb://<host>/<database>".into())),
     }
 }

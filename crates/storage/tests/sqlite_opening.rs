@@ -93,7 +93,7 @@ async fn a_newer_schema_is_refused() {
 async fn a_url_that_names_no_folder_is_refused_without_repeating_its_secrets() {
     let file = tempfile::NamedTempFile::new().expect("a file");
     let in_a_file = format!("sqlite://{}/data", file.path().display());
-    for url in ["", "data", "sqlite://", "mongodb://user:hunter2@host/db", &in_a_file] {
+    for url in ["", "data", "sqlite://", "redis://user:hunter2@host/db", &in_a_file] {
         let error = gristmill_storage::open(url, &Clock::start()).await.err().expect("the URL is refused");
         assert!(matches!(error, StoreError::Url(_)), "{url}: {error:?}");
         assert!(!error.to_string().contains("hunter2"));

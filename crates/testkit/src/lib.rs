@@ -1,12 +1,22 @@
 #![doc = include_str!("../README.md")]
 
+mod fleet;
+mod http;
 mod nginx;
+mod process;
+mod proxy;
 mod server;
+mod services;
 
 use std::{future::Future, time::Duration};
 
+pub use fleet::{Fleet, FleetBuilder, Kind};
+pub use http::{Answer, Http};
 pub use nginx::{Gateway, GatewayBuilder};
+pub use process::{Process, ProcessBuilder};
+pub use proxy::{Manner, Proxy};
 pub use server::{Server, ServerBuilder};
+pub use services::{Management, PrivateRabbit, Waiting, World};
 
 /// How long a test waits for what must come: long enough for a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(30);

@@ -1,48 +1,38 @@
-//! The real program as a child process.
+//! The embedded mode: `gristmill serve` as a child process.
 
 use std::{
-    collections::BTreeMap,
+    ffi::OsString,
     path::{Path, PathBuf},
-    process::{ExitStatus, Stdio},
+    process::ExitStatus,
 };
 
-use anyhow::{Context, bail};
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, Command},
-};
-
-use crate::DEADLINE;
-
-/// How the line begins that says where the server listens.
-const READY: &str = "gristmill is ready on ";
+use crate::{Http, Process, ProcessBuilder};
 
 /// How to start a server.
 #[derive(Debug, Clone)]
 pub struct ServerBuilder {
     program: PathBuf,
     data: PathBuf,
-    settings: BTreeMap<String, String>,
+    settings: Vec<(String, String)>,
     disk_megabytes: Option<u32>,
 }
 
 /// A running server; killed when dropped.
 pub struct Server {
-    child: Child,
+    process: Process,
     url: String,
 }
 
 impl ServerBuilder {
     /// A server of this program (`env!("CARGO_BIN_EXE_gristmill")`) on this data folder.
     pub fn new(program: impl Into<PathBuf>, data: &Path) -> Self {
-        Self { program: program.into(), data: data.to_owned(), settings: BTreeMap::new(), disk_megabytes: None }
+        Self { program: program.into(), data: data.to_owned(), settings: Vec::new(), disk_megabytes: None }
     }
 
     /// With this setting, such as `worker.concurrency`.
     #[must_use]
     pub fn with(mut self, key: &str, value: impl ToString) -> Self {
-        let name = format!("GRISTMILL_{}", key.to_uppercase().replace('.', "__"));
-        self.settings.insert(name, value.to_string());
+        self.settings.push((key.to_owned(), value.to_string()));
         self
     }
 
@@ -53,45 +43,36 @@ impl ServerBuilder {
         self
     }
 
-    /// The program, or what makes the disk and then becomes the program.
-    fn command(&self) -> Command {
-        let Some(megabytes) = self.disk_megabytes else { return Command::new(&self.program) };
-        let mut unshare = Command::new("unshare");
-        if !rustix::process::geteuid().is_root() {
-            unshare.args(["--user", "--map-root-user"]);
-        }
-        let mount = format!("mount -t tmpfs -o size={megabytes}m tmpfs \"$0\" && exec \"$@\"");
-        unshare.args(["--mount", "sh", "-c", &mount]).arg(&self.data).arg(&self.program);
-        unshare
-    }
-
     /// Starts it on a free port, and waits until it accepts requests.
     ///
     /// # Errors
     /// It stopped, or was not ready in time.
     pub async fn start(&self) -> anyhow::Result<Server> {
-        let mut child = self
-            .command()
-            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
-            .arg(&self.data)
-            .envs(&self.settings)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .context("the server could not be started")?;
-        let stdout = child.stdout.take().context("no stdout")?;
-        let mut lines = BufReader::new(stdout).lines();
-        let ready = async {
-            while let Some(line) = lines.next_line().await? {
-                if let Some(url) = line.strip_prefix(READY) {
-                    return Ok(url.to_owned());
-                }
+        let settings = self.settings.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        let mut process = self.command().with_all(settings).spawn()?;
+        let url = process.url().await?;
+        Ok(Server { process, url })
+    }
+
+    /// The program, or what makes the disk and then becomes the program.
+    fn command(&self) -> ProcessBuilder {
+        let serve = ["serve", "--listen", "127.0.0.1:0", "--data"].map(OsString::from);
+        let arguments = serve.into_iter().chain([self.data.clone().into()]);
+        let builder = match self.disk_megabytes {
+            None => ProcessBuilder::new(&self.program),
+            Some(megabytes) => {
+                let own_user: &[&str] =
+                    if rustix::process::geteuid().is_root() { &[] } else { &["--user", "--map-root-user"] };
+                let mount = format!("mount -t tmpfs -o size={megabytes}m tmpfs \"$0\" && exec \"$@\"");
+                own_user
+                    .iter()
+                    .chain(&["--mount", "sh", "-c", &mount])
+                    .fold(ProcessBuilder::new("unshare"), |builder, argument| builder.argument(argument))
+                    .argument(&self.data)
+                    .argument(&self.program)
             }
-            bail!("the server stopped before it was ready")
         };
-        let url = tokio::time::timeout(DEADLINE, ready).await.context("the server was not ready in time")??;
-        Ok(Server { child, url })
+        arguments.fold(builder, ProcessBuilder::argument)
     }
 }
 
@@ -108,10 +89,22 @@ impl Server {
         format!("{}/api/v1{call}", self.url)
     }
 
+    /// A client of it.
+    #[must_use]
+    pub fn http(&self) -> Http {
+        Http::new(&self.url)
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
     /// A path as the server sees it, which may have a disk of its own.
     #[must_use]
-    pub fn sees(&self, path: &Path) -> Option<PathBuf> {
-        Some(format!("/proc/{}/root{}", self.child.id()?, path.display()).into())
+    pub fn sees(&self, path: &Path) -> PathBuf {
+        format!("/proc/{}/root{}", self.process.id(), path.display()).into()
     }
 
     /// Kills it with SIGKILL.
@@ -119,7 +112,7 @@ impl Server {
     /// # Errors
     /// It could not be killed.
     pub async fn kill(mut self) -> anyhow::Result<()> {
-        Ok(self.child.kill().await?)
+        self.process.kill().await
     }
 
     /// Asks it to stop with SIGTERM, and waits until it has.
@@ -127,10 +120,6 @@ impl Server {
     /// # Errors
     /// It did not stop in time.
     pub async fn terminate(mut self) -> anyhow::Result<ExitStatus> {
-        let pid = self.child.id().context("the server has stopped already")?;
-        let signalled = Command::new("kill").args(["-TERM", &pid.to_string()]).status().await?;
-        anyhow::ensure!(signalled.success(), "the server could not be signalled");
-        let stopped = tokio::time::timeout(DEADLINE, self.child.wait()).await;
-        stopped.context("the server did not stop in time")?.context("the server could not be waited for")
+        self.process.terminate().await
     }
 }

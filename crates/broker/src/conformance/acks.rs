@@ -39,5 +39,9 @@ pub async fn what_is_acked_never_comes_again(backend: &impl Backend) {
     let deliveries = collect(&mut consumer, 100).await;
     let (even, odd): (Vec<_>, Vec<_>) = deliveries.into_iter().partition(|delivery| delivery.tag % 2 == 0);
     consumer.ack(&tags(&even));
-    bench.come_again_after(consumer, &numbers(&odd)).await;
+    // As many more come only when all of these acks have arrived: one that has not when its consumer goes may be
+    // lost with it.
+    bench.publish(100..150).await;
+    let more = collect(&mut consumer, even.len()).await;
+    bench.come_again_after(consumer, &[numbers(&odd), numbers(&more)].concat()).await;
 }

@@ -1,6 +1,10 @@
 //! A queue of one's own, numbered dispatches, and waits with a deadline.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use gristmill_common::{
     BandKey, JobId, QueueName, Tenant,
@@ -119,12 +123,15 @@ impl Bench {
 
     /// Waits until so many wait in the band of normal priority: a broker may count a little late.
     pub async fn settles_at(&self, ready: usize) {
-        within(&format!("a depth of {ready}"), async {
-            while self.depth().await != ready {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+        let started = Instant::now();
+        loop {
+            let depth = self.depth().await;
+            if depth == ready {
+                return;
             }
-        })
-        .await;
+            assert!(started.elapsed() < DEADLINE, "{ready} should wait, but {depth} do");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// Drops a consumer, and fails unless exactly these come again.

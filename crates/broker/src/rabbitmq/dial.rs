@@ -42,29 +42,34 @@ impl Session {
         let runtime = lapin::runtime::default_runtime().map_err(|error| reason(&error))?;
         let properties = ConnectionProperties::default().with_connection_name(format!("gristmill {name}").into());
         let opened = socket.clone();
-        let connect = async move |uri: AMQPUri, runtime| {
-            let mut failure = io::Error::from(io::ErrorKind::NotFound);
-            let host = uri.authority.host.clone();
-            for address in tokio::net::lookup_host((host.as_str(), uri.authority.port)).await? {
-                match timeout(PATIENCE, AsyncTcpStream::connect(&runtime, address)).await {
-                    Ok(Ok(stream)) => {
-                        if let AsyncTcpStream::Plain(plain) = &stream {
-                            // A frame must not wait for the answer to the one before it.
-                            plain.get_ref().set_nodelay(true)?;
-                            opened.holds(plain.get_ref().as_fd().try_clone_to_owned()?.into())?;
+        let connecting = Connection::connector(
+            uri.clone(),
+            runtime,
+            async move |uri: AMQPUri, runtime| {
+                let mut failure = io::Error::from(io::ErrorKind::NotFound);
+                let host = uri.authority.host.clone();
+                for address in tokio::net::lookup_host((host.as_str(), uri.authority.port)).await? {
+                    match timeout(PATIENCE, AsyncTcpStream::connect(&runtime, address)).await {
+                        Ok(Ok(stream)) => {
+                            if let AsyncTcpStream::Plain(plain) = &stream {
+                                // A frame must not wait for the answer to the one before it.
+                                plain.get_ref().set_nodelay(true)?;
+                                opened.holds(plain.get_ref().as_fd().try_clone_to_owned()?.into())?;
+                            }
+                            return Ok(match uri.scheme {
+                                AMQPScheme::AMQP => stream,
+                                AMQPScheme::AMQPS => stream.into_tls(&host, OwnedTLSConfig::default().as_ref()).await?,
+                            });
                         }
-                        return Ok(match uri.scheme {
-                            AMQPScheme::AMQP => stream,
-                            AMQPScheme::AMQPS => stream.into_tls(&host, OwnedTLSConfig::default().as_ref()).await?,
-                        });
+                        Ok(Err(error)) => failure = error,
+                        Err(_) => failure = io::ErrorKind::TimedOut.into(),
                     }
-                    Ok(Err(error)) => failure = error,
-                    Err(_) => failure = io::ErrorKind::TimedOut.into(),
                 }
-            }
-            Err(failure.into())
-        };
-        match timeout(HANDSHAKE, Connection::connector(uri.clone(), runtime, connect, properties)).await {
+                Err(failure.into())
+            },
+            properties,
+        );
+        match timeout(HANDSHAKE, connecting).await {
             Ok(Ok(connection)) => Ok(Self { connection, socket, suspected: Notify::new() }),
             Ok(Err(error)) => Err(reason(&error)),
             Err(_) => {
@@ -101,7 +106,7 @@ impl Session {
     }
 
     /// What happens to it, such as a blockade.
-    pub(super) fn events(&self) -> impl futures::Stream<Item = lapin::Event> + Send + Unpin + use<> {
+    pub(super) fn events(&self) -> impl futures::Stream<Item = lapin::Event> + Send + Unpin {
         Box::pin(self.connection.events_listener())
     }
 

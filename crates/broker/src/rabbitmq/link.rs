@@ -94,7 +94,7 @@ impl Supervisor {
                 Ok(session) => {
                     let (session, since) = (Arc::new(session), Instant::now());
                     (self.on_connect)(session.clone()).await;
-                    self.state.send_replace(Ok(session.clone()));
+                    drop(self.state.send_replace(Ok(session.clone())));
                     connected.set(1.0);
                     self.trouble.is_over(&self.address.host());
                     let reason = self.until_lost(&session).await;
@@ -107,7 +107,7 @@ impl Supervisor {
                 Err(reason) => reason,
             };
             self.trouble.is(&self.address.host(), &reason);
-            self.state.send_replace(Err(reason));
+            drop(self.state.send_replace(Err(reason)));
             // Many processes lose the broker at the same moment.
             sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
             pause = (pause * 2).min(LONGEST_PAUSE);

@@ -17,6 +17,11 @@ pub(super) fn confirmed(after: Duration) {
     metrics::histogram!("gristmill_broker_confirm_seconds").record(after.as_secs_f64());
 }
 
+/// Dispatches that the broker does not have.
+pub(super) fn refused(number: usize) {
+    metrics::counter!("gristmill_broker_refused_total").increment(number as u64);
+}
+
 /// A message that is none of ours.
 pub(super) fn malformed() {
     metrics::counter!("gristmill_broker_malformed_total").increment(1);

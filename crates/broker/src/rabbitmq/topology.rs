@@ -56,6 +56,12 @@ impl Topology {
         locked(&self.declared).remove(queue);
     }
 
+    /// Bands of these names are gone.
+    pub(super) fn forget_named(&self, names: &HashSet<ShortString>) {
+        locked(&self.declared)
+            .retain(|queue| !Priority::ALL.into_iter().any(|priority| names.contains(&self.name(queue, priority))));
+    }
+
     /// Declares a queue, unless that has been done.
     pub(super) async fn declare(
         &self,
@@ -91,10 +97,15 @@ impl Topology {
 
     /// Declares once more what was declared: the broker that came back may have lost it.
     pub(super) async fn declare_again(&self, session: &Session, channels: &Channels) {
-        let declared = std::mem::take(&mut *locked(&self.declared));
+        let declared = locked(&self.declared).clone();
         for queue in declared {
+            self.forget(&queue);
             if let Err(error) = self.declare(&queue, session, channels).await {
                 tracing::debug!(%queue, %error, "not declared again; whoever needs it declares it");
+                // The rest must not wait for an answer one by one.
+                if matches!(error, BrokerError::Unavailable(_)) {
+                    return;
+                }
             }
         }
     }

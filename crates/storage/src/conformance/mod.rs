@@ -6,6 +6,7 @@
 
 mod build;
 
+pub mod archive;
 pub mod blobs;
 pub mod bodies;
 pub mod changes;
@@ -112,6 +113,12 @@ macro_rules! conformance_suite {
                 records_are_put_added_and_dropped,
                 one_of_racing_leaders_leads,
                 the_lead_is_kept_by_renewal_and_taken_after_its_end,
+            ]
+            archive: [
+                a_walk_meets_every_job_once,
+                jobs_move_as_they_are,
+                a_key_that_is_taken_stays_as_it_is,
+                a_restored_job_lives_on,
             ]
             restart: [
                 a_restart_keeps_everything,

@@ -131,22 +131,25 @@ impl Drop for Checkpointer {
 }
 
 fn run(conn: &Connection, signal: &Signal) {
-    let mut length = 0;
+    let (mut length, mut restart_at) = (0, RESTART_AT);
     loop {
         match signal.wait((length >= CUT_AT).then_some(REST)) {
             Woken::Stopped => break,
-            Woken::Rested => length = checkpoint(conn, "TRUNCATE"),
+            Woken::Rested => length = checkpoint(conn, "TRUNCATE").length,
             Woken::Committed => {
                 if !signal.gather() {
                     break;
                 }
-                length = checkpoint(conn, "PASSIVE");
-                if length >= RESTART_AT {
+                length = checkpoint(conn, "PASSIVE").length;
+                if length >= restart_at {
                     // What has come meanwhile is moved too, so that little is left when the writer must wait.
                     checkpoint(conn, "PASSIVE");
                     signal.pause(true);
-                    checkpoint(conn, "RESTART");
+                    let restarted = checkpoint(conn, "RESTART");
                     signal.pause(false);
+                    // A backup reads from the log for as long as it takes: the writer must not wait for it again
+                    // and again.
+                    restart_at = if restarted.is_cut_short { length + RESTART_AT } else { RESTART_AT };
                 }
             }
         }
@@ -154,12 +157,23 @@ fn run(conn: &Connection, signal: &Signal) {
     checkpoint(conn, "TRUNCATE");
 }
 
-/// Makes a checkpoint; the log's length in pages. One that fails is made again later: the log keeps everything.
-fn checkpoint(conn: &Connection, mode: &str) -> i64 {
-    let made = conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get(1)).map_err(Fault::from);
-    made.unwrap_or_else(|fault| {
+/// What a checkpoint came to.
+#[derive(Default)]
+struct Checkpoint {
+    /// Somebody was reading from the log, so that not all of it was done.
+    is_cut_short: bool,
+    /// The log's length in pages.
+    length: i64,
+}
+
+/// Makes a checkpoint. One that fails is made again later: the log keeps everything.
+fn checkpoint(conn: &Connection, mode: &str) -> Checkpoint {
+    let made = conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
+        Ok(Checkpoint { is_cut_short: row.get(0)?, length: row.get(1)? })
+    });
+    made.map_err(Fault::from).unwrap_or_else(|fault| {
         stop_if_the_disk_failed(&fault);
         tracing::warn!(error = %fault, "a checkpoint of the database failed and will be tried again");
-        0
+        Checkpoint::default()
     })
 }

@@ -8,6 +8,9 @@ use std::{
 
 use crate::StoreError;
 
+/// The database file's name in its folder.
+pub(super) const DATABASE: &str = "gristmill.db";
+
 /// A data folder that belongs to this process, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Folder {
@@ -38,11 +41,11 @@ impl Folder {
 
     /// The database file.
     pub(super) fn database(&self) -> PathBuf {
-        self.path.join("gristmill.db")
+        self.path.join(DATABASE)
     }
 }
 
 /// Opens a file for writing; one that is missing is made, empty and for the owner alone.
-fn private_file(path: &Path) -> std::io::Result<File> {
+pub(super) fn private_file(path: &Path) -> std::io::Result<File> {
     OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)
 }

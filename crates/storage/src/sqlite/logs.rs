@@ -38,9 +38,16 @@ fn free_places(conn: &Connection, key: &JobKey) -> Result<Range<i64>, Fault> {
 
 pub(super) fn read(conn: &Connection, key: &JobKey) -> Result<Vec<LogLine>, Fault> {
     let snapshot = conn.unchecked_transaction()?;
-    let Some(n) = number(&snapshot, key)? else { return Ok(Vec::new()) };
+    match number(&snapshot, key)? {
+        Some(n) => of(&snapshot, n),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// The log of job `n`.
+pub(super) fn of(conn: &Connection, n: i64) -> Result<Vec<LogLine>, Fault> {
     let mut statement =
-        snapshot.prepare_cached("SELECT at, attempt, message FROM logs WHERE k >= ?1 AND k < ?2 ORDER BY k")?;
+        conn.prepare_cached("SELECT at, attempt, message FROM logs WHERE k >= ?1 AND k < ?2 ORDER BY k")?;
     let mut rows = statement.query([n * MOST, (n + 1) * MOST])?;
     let mut lines = Vec::new();
     while let Some(found) = rows.next()? {

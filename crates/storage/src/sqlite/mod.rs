@@ -1,9 +1,11 @@
 //! The store on SQLite, for one program on one machine: one thread that writes, a few that read, and one that
 //! moves the log's pages into the database.
 
+mod archive;
 mod blobs;
 mod bodies;
 mod checkpoint;
+mod copy;
 mod counts;
 mod fault;
 mod folder;
@@ -24,6 +26,7 @@ mod writer;
 
 use std::path::Path;
 
+pub use self::copy::{Copied, copy};
 use self::{
     checkpoint::Checkpointer,
     folder::Folder,

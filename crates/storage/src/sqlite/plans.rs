@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use super::{jobs_read, list, schema};
+use super::{archive, jobs_read, list, schema};
 use crate::Order;
 
 /// How SQLite means to carry a query out.
@@ -31,6 +31,8 @@ fn each_range_is_sought_in_its_index_and_never_sorted() {
     assert_eq!(plan(&conn, jobs_read::NEXT_LANE), [lanes]);
     let queue = "SEARCH jobs USING INDEX jobs_duties (state=? AND lane>? AND lane<?)";
     assert!(plan(&conn, jobs_read::OLDEST_WAITING).contains(&queue.to_owned()));
+    let keys = "SEARCH jobs USING INDEX jobs_key ((tenant,id)>(?,?))";
+    assert_eq!(plan(&conn, archive::WALK), [keys]);
     for (order, index, clock) in [
         (Order::NewestFirst, "jobs_accepted", "created_at"),
         (Order::OldestFirst, "jobs_accepted", "created_at"),

@@ -17,6 +17,9 @@ const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_jobs.sql")];
 /// How long a connection waits for another one's lock. Only a checkpoint that restarts the log holds one long
 /// enough to notice.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long that checkpoint waits for those who read from the log. The writer waits along, so it is short; a backup
+/// takes longer, and the checkpoint is made after it.
+const CHECKPOINT_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Statements that a connection keeps prepared; above the number there are.
 const STATEMENTS: usize = 96;
@@ -70,6 +73,20 @@ pub(super) fn join(path: &Path, role: Role) -> Result<Connection, StoreError> {
     Ok(conn)
 }
 
+/// A connection that only reads, to a database that another process may have open. It makes sure that it is ours.
+///
+/// # Errors
+/// There is none, or a newer build has migrated it.
+pub(super) fn inspect(path: &Path) -> Result<Connection, StoreError> {
+    let conn = connect(path, Role::Reader).map_err(|fault| unreadable(path, fault))?;
+    let (version, known) = (identify(&conn, path)?, MIGRATIONS.len() as u32);
+    if version > known {
+        return Err(StoreError::NewerSchema { found: version, known });
+    }
+    set_up(&conn, Role::Reader)?;
+    Ok(conn)
+}
+
 fn connect(path: &Path, role: Role) -> Result<Connection, Fault> {
     let access = match role {
         Role::Reader => OpenFlags::SQLITE_OPEN_READ_ONLY,
@@ -77,7 +94,7 @@ fn connect(path: &Path, role: Role) -> Result<Connection, Fault> {
     };
     // Each connection stays on one thread at a time: SQLite need not lock it.
     let conn = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    conn.busy_timeout(PATIENCE)?;
+    conn.busy_timeout(if role == Role::Checkpointer { CHECKPOINT_PATIENCE } else { PATIENCE })?;
     Ok(conn)
 }
 

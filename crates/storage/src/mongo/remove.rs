@@ -1,0 +1,151 @@
+//! Erasing jobs with all that belongs to them. There is no transaction over two documents: what a job leaves behind
+//! is written down first, and whoever finds such a note finishes the work.
+
+use std::collections::{HashMap, HashSet};
+
+use gristmill_common::BlobId;
+use mongodb::bson::{RawArrayBuf, RawDocument, RawDocumentBuf, rawdoc};
+
+use super::{
+    blobs,
+    collections::{JOBS, REMAINS},
+    document::{job_id, time},
+    fault::Fault,
+    logs,
+    server::{Find, Sees, Server, among, id},
+};
+use crate::Removal;
+
+/// How many notes a sweep reads.
+const SWEEP: usize = 100;
+
+pub(super) async fn remove(server: &Server, removals: &[Removal]) -> Result<Vec<bool>, Fault> {
+    let mut erased = Vec::with_capacity(removals.len());
+    for some in removals.chunks(super::STATEMENTS) {
+        erased.extend(remove_some(server, some).await?);
+    }
+    Ok(erased)
+}
+
+async fn remove_some(server: &Server, removals: &[Removal]) -> Result<Vec<bool>, Fault> {
+    let ids: Vec<String> = removals.iter().map(|removal| job_id(&removal.key)).collect();
+    let read = read(server, &ids).await?;
+    // Each job once, if it is as the removal says.
+    let mut wanted: HashMap<&str, &Removal> = HashMap::new();
+    let mut places = Vec::new();
+    for (removal, id) in removals.iter().zip(&ids) {
+        let as_said = read
+            .get(id)
+            .is_some_and(|seen| seen.state == removal.state.as_str() && seen.wake_at == time(removal.wake_at));
+        places.push(as_said && wanted.insert(id, removal).is_none());
+    }
+    if wanted.is_empty() {
+        return Ok(places);
+    }
+    let leave: Vec<(&str, &Seen)> = wanted
+        .keys()
+        .filter_map(|id| read.get_key_value(*id))
+        .filter(|(_, seen)| seen.leaves())
+        .map(|(id, seen)| (id.as_str(), seen))
+        .collect();
+    note(server, &leave).await?;
+    let filters = wanted.iter().map(|(id, removal)| {
+        rawdoc! { "_id": *id, "state": removal.state.as_str(), "wake_at": time(removal.wake_at) }
+    });
+    let gone = server.delete(JOBS, filters, 1).await?;
+    let kept = if gone == wanted.len() as u64 { HashSet::new() } else { there(server, wanted.keys().copied()).await? };
+    clear(server, leave.iter().filter(|(id, _)| !kept.contains(*id)).map(|(id, seen)| (*id, &seen.blobs[..]))).await?;
+    forget(server, leave.iter().map(|(id, _)| *id)).await?;
+    Ok(places.into_iter().zip(&ids).map(|(mine, id)| mine && !kept.contains(id)).collect())
+}
+
+/// What is to be known of a job before it is erased.
+struct Seen {
+    state: String,
+    wake_at: mongodb::bson::DateTime,
+    has_log: bool,
+    blobs: Vec<String>,
+}
+
+impl Seen {
+    fn leaves(&self) -> bool {
+        self.has_log || !self.blobs.is_empty()
+    }
+}
+
+async fn read(server: &Server, ids: &[String]) -> Result<HashMap<String, Seen>, Fault> {
+    let fields = rawdoc! { "state": 1, "wake_at": 1, "logged": 1, "payload.blob": 1, "text.blob": 1, "result.blob": 1 };
+    let filter = rawdoc! { "_id": among(ids.iter().map(String::as_str)) };
+    let mut read = HashMap::new();
+    for document in server.find(Find { fields, ..Find::new(JOBS, filter) }).await? {
+        let seen = Seen {
+            state: document.get_str("state")?.to_owned(),
+            wake_at: document.get_datetime("wake_at")?,
+            has_log: document.get("logged")?.is_some(),
+            blobs: blobs::named_by(&document).map(str::to_owned).collect(),
+        };
+        read.insert(id(&document)?.to_owned(), seen);
+    }
+    Ok(read)
+}
+
+/// Those of the jobs that are there.
+async fn there<'a>(server: &Server, ids: impl IntoIterator<Item = &'a str>) -> Result<HashSet<String>, Fault> {
+    let find =
+        Find { fields: rawdoc! { "_id": 1 }, sees: Sees::Majority, ..Find::new(JOBS, rawdoc! { "_id": among(ids) }) };
+    server.find(find).await?.iter().map(|document| Ok(id(document)?.to_owned())).collect()
+}
+
+/// Writes down what is to be erased once the jobs are gone.
+async fn note(server: &Server, leave: &[(&str, &Seen)]) -> Result<(), Fault> {
+    if leave.is_empty() {
+        return Ok(());
+    }
+    let statement = |(id, seen): &(&str, &Seen)| {
+        let blobs: RawArrayBuf = seen.blobs.iter().map(String::as_str).collect();
+        rawdoc! { "q": { "_id": *id }, "u": { "$set": { "blobs": blobs } }, "upsert": true }
+    };
+    server.update(REMAINS, leave.iter().map(statement).collect()).await?.all().map(drop)
+}
+
+async fn forget<'a>(server: &Server, ids: impl Iterator<Item = &'a str>) -> Result<(), Fault> {
+    let filters: Vec<RawDocumentBuf> = ids.map(|id| rawdoc! { "_id": id }).collect();
+    if filters.is_empty() {
+        return Ok(());
+    }
+    server.delete(REMAINS, filters, 1).await.map(drop)
+}
+
+/// Erases what jobs that are gone have left.
+async fn clear<'a>(server: &Server, left: impl Iterator<Item = (&'a str, &'a [String])>) -> Result<(), Fault> {
+    let (mut of, mut blobs) = (Vec::new(), Vec::new());
+    for (id, named) in left {
+        of.push(id.to_owned());
+        blobs.extend(named.iter().filter_map(|id| id.parse::<BlobId>().ok()));
+    }
+    logs::erase(server, &of).await?;
+    blobs::erase(server, &blobs).await
+}
+
+/// Finishes removals that were broken off: their notes are still there.
+pub(super) async fn sweep(server: &Server) -> Result<(), Fault> {
+    let notes = server.find(Find { limit: Some(SWEEP), ..Find::new(REMAINS, RawDocumentBuf::new()) }).await?;
+    if notes.is_empty() {
+        return Ok(());
+    }
+    let mut left = Vec::new();
+    for note in &notes {
+        left.push((id(note)?, named_in(note)?));
+    }
+    let kept = there(server, left.iter().map(|(id, _)| *id)).await?;
+    clear(server, left.iter().filter(|(id, _)| !kept.contains(*id)).map(|(id, blobs)| (*id, &blobs[..]))).await?;
+    forget(server, left.iter().map(|(id, _)| *id)).await
+}
+
+fn named_in(note: &RawDocument) -> Result<Vec<String>, Fault> {
+    let mut blobs = Vec::new();
+    for blob in note.get_array("blobs")? {
+        blobs.extend(blob?.as_str().map(str::to_owned));
+    }
+    Ok(blobs)
+}

@@ -1,0 +1,352 @@
+//! Replies that are lost after the server has done what it was asked: every call answers that nobody knows, and there
+//! is a way to find out. The proxy cuts the reply off; what the store does then goes the same way.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use gristmill_common::{
+    BlobId, BlobRef, Body, Clock, LeaderRecord, Part, State, WorkerId,
+    http::LogLine,
+    job::{Change, Guard, Job, JobKey, Limits, NewJob},
+};
+use gristmill_storage::{
+    Inserted, Kind, Removal, Renewal, Store, StoreError,
+    conformance::{at, claim_of, get, insert, job, succeed, text},
+};
+use gristmill_testkit::{Manner, Proxy};
+use serde_json::json;
+
+use crate::place::{Place, answers, host, open};
+
+/// A store behind a proxy.
+struct Lossy {
+    place: Place,
+    proxy: Proxy,
+    store: Arc<dyn Store>,
+}
+
+impl Lossy {
+    async fn new() -> Self {
+        let place = Place::new();
+        let proxy = Proxy::start(host()).await.expect("a proxy");
+        let store = open(&place.url_by(proxy.address()), &Clock::start()).await;
+        Self { place, proxy, store }
+    }
+
+    /// Makes a call whose command of this name is carried out, and its reply lost after some bytes.
+    async fn lose<T>(&self, command: &str, after: usize, call: impl AsyncFnOnce(&dyn Store) -> Result<T, StoreError>) {
+        let cuts = self.proxy.cuts();
+        // A command's name is the key of its first element, and the collection its value.
+        let mut needle = [b"\x02", command.as_bytes(), b"\0"].concat();
+        if command == "find" {
+            // The supervisor reads the schema whenever it likes.
+            needle.extend_from_slice(b"\x05\0\0\0jobs\0");
+        }
+        self.proxy.cut_reply(needle, after);
+        match call(&*self.store).await {
+            Err(StoreError::Unavailable(_)) => {}
+            Err(other) => panic!("{command}: {other:?}"),
+            Ok(_) => panic!("{command}: there is no answer to be had"),
+        }
+        assert_eq!(self.proxy.cuts(), cuts + 1, "{command}: the reply was cut off");
+        answers(&*self.store).await;
+    }
+
+    async fn running(&self) -> Job {
+        let new = job(at(0));
+        let key = new.job.key.clone();
+        insert(&self.store, [new]).await;
+        self.store.claim(claim_of(&[key], at(1))).await.expect("a claim").remove(0).job
+    }
+
+    /// Has the store need to read the job back: it looks once at what it knows of a job that it has claimed.
+    async fn forget(&self, job: &Job) {
+        let stale = Change { guard: Guard { claims: Some(99), ..Guard::state(job.state) }, ..succeed(job, at(2)) };
+        assert_eq!(self.store.apply(vec![stale]).await.expect("an answer"), [None]);
+    }
+
+    async fn upload(&self, owner: &JobKey) -> BlobId {
+        let id = BlobId::fresh();
+        self.store.begin_blob(id, owner, at(1_000)).await.expect("a blob");
+        assert!(self.store.append_blob(id, Bytes::from_static(b"once "), at(1_000)).await.expect("an answer"));
+        id
+    }
+
+    async fn read(&self, id: BlobId) -> Vec<u8> {
+        let mut read = Vec::new();
+        while let Some(chunk) = self.store.read_blob(id, read.len() as u64).await.expect("an answer") {
+            read.extend_from_slice(&chunk);
+        }
+        read
+    }
+}
+
+/// Nothing of the reply arrives, or a part of it.
+const PARTS: [usize; 3] = [0, 1, 20];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_insert_whose_reply_was_lost_is_found_by_inserting_again() {
+    let lossy = Lossy::new().await;
+    for after in PARTS {
+        let new = job(at(0));
+        lossy.lose("insert", after, async |store| store.insert(vec![new.clone()]).await).await;
+        let again = lossy.store.insert(vec![new.clone()]).await.expect("an answer");
+        assert!(matches!(&again[..], [Inserted::Exists(found)] if *found == new.job), "{again:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_duplicate_whose_reading_back_was_lost_is_told_the_next_time() {
+    let lossy = Lossy::new().await;
+    let new = job(at(0));
+    insert(&lossy.store, [new.clone()]).await;
+    lossy.lose("find", 0, async |store| store.insert(vec![new.clone()]).await).await;
+    let again = lossy.store.insert(vec![new.clone()]).await.expect("an answer");
+    assert!(matches!(&again[..], [Inserted::Exists(found)] if *found == new.job), "{again:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_whose_reply_was_lost_is_held() {
+    let lossy = Lossy::new().await;
+    // The reply to the write is lost, or the reply to the reading back.
+    for (command, after) in PARTS.map(|after| ("update", after)).into_iter().chain([("find", 0)]) {
+        let new = job(at(0));
+        let key = new.job.key.clone();
+        insert(&lossy.store, [new]).await;
+        let claim = claim_of(std::slice::from_ref(&key), at(1));
+        let lease = claim.lease;
+        lossy.lose(command, after, async |store| store.claim(claim.clone()).await).await;
+        let held = lossy.store.held(lease, std::slice::from_ref(&key)).await.expect("an answer");
+        assert_eq!(held.len(), 1);
+        assert_eq!((held[0].job.state, held[0].job.claims, held[0].payload.clone()), (State::Running, 1, text("{}")));
+        assert!(lossy.store.claim(claim_of(&[key], at(2))).await.expect("an answer").is_empty(), "nobody else has it");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_settle_whose_reply_was_lost_is_known_by_its_lease() {
+    let lossy = Lossy::new().await;
+    for (command, after) in PARTS.map(|after| ("update", after)).into_iter().chain([("find", 0)]) {
+        let mine = lossy.running().await;
+        if command == "find" {
+            lossy.forget(&mine).await;
+        }
+        let settle = succeed(&mine, at(2));
+        lossy.lose(command, after, async |store| store.apply(vec![settle.clone()]).await).await;
+        assert_eq!(lossy.store.apply(vec![settle.clone()]).await.expect("an answer"), [None]);
+        let settled = get(&lossy.store, &mine.key).await;
+        assert_eq!((settled.state, settled.settled_by), (State::Succeeded, mine.lease));
+        let mut expected = mine.clone();
+        assert!(settle.apply(&mut expected));
+        assert_eq!(settled, expected, "it was applied once");
+        assert_eq!(lossy.store.body(&mine.key, Part::Result).await.expect("an answer"), Some(text("null")));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_renewal_whose_reply_was_lost_holds() {
+    let lossy = Lossy::new().await;
+    let mine = lossy.running().await;
+    let held = [(mine.key.clone(), mine.lease.expect("a lease"))];
+    lossy.lose("update", 0, async |store| store.renew(&held, at(20_000)).await).await;
+    assert_eq!(get(&lossy.store, &mine.key).await.wake_at, at(20_000));
+    assert_eq!(lossy.store.renew(&held, at(30_000)).await.expect("an answer"), [Renewal::Held]);
+}
+
+/// A job of which everything is there to be erased: bodies, a blob, a log.
+async fn ended(lossy: &Lossy) -> (JobKey, BlobId, Removal) {
+    let mut new = job(at(0));
+    let key = new.job.key.clone();
+    let id = lossy.upload(&key).await;
+    let blob = lossy.store.commit_blob(id, at(1)).await.expect("an answer").expect("it is there");
+    (new.job.state, new.text) = (State::Succeeded, Some(Body::Blob(blob)));
+    insert(&lossy.store, [new]).await;
+    let line = LogLine { at: at(1), attempt: 1, message: "so far".into() };
+    lossy.store.append_logs(vec![(key.clone(), line)]).await.expect("a line");
+    (key.clone(), id, Removal { key, state: State::Succeeded, wake_at: at(0) })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_removal_left_is_erased_by_the_collector() {
+    let lossy = Lossy::new().await;
+    let (key, id, removal) = ended(&lossy).await;
+    lossy.lose("delete", 0, async |store| store.remove(std::slice::from_ref(&removal)).await).await;
+    assert!(lossy.store.get(&key).await.expect("an answer").is_none());
+    assert_eq!(lossy.store.remove(&[removal]).await.expect("an answer"), [false]);
+    lossy.store.collect_blobs(at(2), at(0), 10).await.expect("an answer");
+    assert_eq!(lossy.read(id).await, b"");
+    assert!(lossy.store.logs(&key).await.expect("an answer").is_empty());
+    let left = lossy
+        .place
+        .beside(async |database| {
+            database.collection::<mongodb::bson::Document>("remains").count_documents(mongodb::bson::doc! {}).await
+        })
+        .await;
+    assert_eq!(left, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removal_that_never_came_to_erase_the_job_takes_nothing_of_it() {
+    let lossy = Lossy::new().await;
+    let (key, id, removal) = ended(&lossy).await;
+    // The note is written, and its reply lost.
+    lossy.lose("update", 0, async |store| store.remove(std::slice::from_ref(&removal)).await).await;
+    lossy.store.collect_blobs(at(2), at(2), 10).await.expect("an answer");
+    assert!(lossy.store.get(&key).await.expect("an answer").is_some());
+    assert_eq!(lossy.read(id).await, b"once ");
+    assert_eq!(lossy.store.logs(&key).await.expect("an answer").len(), 1);
+    assert_eq!(lossy.store.remove(&[removal]).await.expect("an answer"), [true]);
+    assert_eq!(lossy.read(id).await, b"");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_whose_replies_were_lost_never_has_a_gap() {
+    let lossy = Lossy::new().await;
+    let owner = job(at(0)).job.key;
+    let id = BlobId::fresh();
+    lossy.lose("insert", 0, async |store| store.begin_blob(id, &owner, at(1_000)).await).await;
+    lossy.store.begin_blob(id, &owner, at(1_000)).await.expect("it may be begun again");
+    // The chunk is written, and its reply lost: the length does not have it yet, and the next one replaces it.
+    let chunk = |text: &'static str| Bytes::from_static(text.as_bytes());
+    lossy.lose("update", 0, async |store| store.append_blob(id, chunk("lost"), at(1_000)).await).await;
+    assert!(lossy.store.append_blob(id, chunk("once upon a time"), at(1_000)).await.expect("an answer"));
+    let blob = lossy.store.commit_blob(id, at(1)).await.expect("an answer").expect("it is there");
+    assert_eq!(lossy.read(id).await, b"once upon a time");
+    assert_eq!(blob, BlobRef { id, bytes: 16 });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_whose_reply_was_lost_is_collected_as_an_orphan() {
+    let lossy = Lossy::new().await;
+    let id = lossy.upload(&job(at(0)).job.key).await;
+    lossy.lose("update", 0, async |store| store.commit_blob(id, at(1)).await).await;
+    assert!(lossy.store.commit_blob(id, at(2)).await.expect("an answer").is_none(), "it is committed once");
+    assert_eq!(lossy.store.collect_blobs(at(9), at(2), 10).await.expect("an answer"), 1);
+    assert_eq!(lossy.read(id).await, b"");
+}
+
+async fn with_blob(lossy: &Lossy) -> (NewJob, BlobId) {
+    let mut new = job(at(0));
+    let id = lossy.upload(&new.job.key).await;
+    let blob = lossy.store.commit_blob(id, at(1)).await.expect("an answer").expect("it is there");
+    new.text = Some(Body::Blob(blob));
+    (new, id)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_blob_whose_job_was_stored_unknown_to_all_is_kept() {
+    let lossy = Lossy::new().await;
+    let (new, id) = with_blob(&lossy).await;
+    lossy.lose("insert", 0, async |store| store.insert(vec![new.clone()]).await).await;
+    lossy.store.drop_blobs(&[id]).await.expect("an answer");
+    assert_eq!(lossy.store.collect_blobs(at(9_000), at(8_000), 10).await.expect("an answer"), 0);
+    assert_eq!(lossy.read(id).await, b"once ");
+    let again = lossy.store.insert(vec![new.clone()]).await.expect("an answer");
+    assert!(matches!(&again[..], [Inserted::Exists(_)]), "{again:?}");
+    assert_eq!(lossy.store.collect_blobs(at(9_000), at(8_000), 10).await.expect("an answer"), 0);
+    assert_eq!(lossy.read(id).await, b"once ");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_blob_whose_job_was_never_stored_is_collected() {
+    let lossy = Lossy::new().await;
+    let (new, id) = with_blob(&lossy).await;
+    // The blob was taken for the job, and the insert never sent.
+    lossy.lose("update", 0, async |store| store.insert(vec![new.clone()]).await).await;
+    assert!(lossy.store.get(&new.job.key).await.expect("an answer").is_none());
+    lossy.store.drop_blobs(&[id]).await.expect("an answer");
+    assert_eq!(lossy.store.collect_blobs(at(9_000), at(1), 10).await.expect("an answer"), 0, "it may still be sent");
+    assert_eq!(lossy.store.collect_blobs(at(9_000), at(8_000), 10).await.expect("an answer"), 1);
+    assert_eq!(lossy.read(id).await, b"");
+    assert!(lossy.store.insert(vec![new]).await.is_err(), "the blob is gone");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_result_whose_settle_was_applied_unknown_to_all_is_kept() {
+    let lossy = Lossy::new().await;
+    let mine = lossy.running().await;
+    let id = lossy.upload(&mine.key).await;
+    let blob = lossy.store.commit_blob(id, at(1)).await.expect("an answer").expect("it is there");
+    let settle = mine.succeed(Body::Blob(blob), at(2), &Limits::default()).expect("it runs");
+    lossy.forget(&mine).await;
+    // The second update is the settle; its reading back is the first find.
+    lossy.lose("find", 0, async |store| store.apply(vec![settle.clone()]).await).await;
+    lossy.store.drop_blobs(&[id]).await.expect("an answer");
+    assert_eq!(lossy.store.collect_blobs(at(9_000), at(8_000), 10).await.expect("an answer"), 0);
+    assert_eq!(lossy.read(id).await, b"once ");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn log_lines_go_on_after_those_whose_reply_was_lost() {
+    let lossy = Lossy::new().await;
+    let new = job(at(0));
+    let key = new.job.key.clone();
+    insert(&lossy.store, [new]).await;
+    let line = |n: u64| (key.clone(), LogLine { at: at(n), attempt: 1, message: format!("line {n}") });
+    lossy.lose("insert", 0, async |store| store.append_logs(vec![line(0), line(1)]).await).await;
+    lossy.store.append_logs(vec![line(2), line(3)]).await.expect("lines");
+    lossy.lose("update", 0, async |store| store.append_logs(vec![line(4)]).await).await;
+    lossy.store.append_logs(vec![line(5)]).await.expect("a line");
+    let messages: Vec<String> =
+        lossy.store.logs(&key).await.expect("a log").into_iter().map(|line| line.message).collect();
+    assert_eq!(messages, (0..6).map(|n| format!("line {n}")).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_and_the_lead_are_found_as_they_were_written() {
+    let lossy = Lossy::new().await;
+    lossy.lose("update", 0, async |store| store.put_record(Kind::Queue, "a", json!(1)).await).await;
+    lossy.lose("insert", 0, async |store| store.add_record(Kind::Queue, "b", json!(2)).await).await;
+    assert!(!lossy.store.add_record(Kind::Queue, "b", json!(3)).await.expect("an answer"));
+    assert_eq!(lossy.store.records(Kind::Queue).await.expect("records"), [json!(1), json!(2)]);
+    let lead = LeaderRecord { holder: WorkerId::fresh(), until: at(100), backlog: Vec::new() };
+    lossy.lose("update", 0, async |store| store.lead(lead.clone(), at(0)).await).await;
+    assert!(lossy.store.lead(lead.clone(), at(1)).await.expect("an answer"), "it leads, and may renew");
+    assert_eq!(lossy.store.leader().await.expect("an answer"), Some(lead));
+}
+
+/// A server that hangs is given up after a while, and used again when it is back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_hangs_is_not_waited_for() {
+    let lossy = Lossy::new().await;
+    let new = job(at(0));
+    lossy.proxy.treat(Manner::Hang);
+    let began = std::time::Instant::now();
+    let calls = (0..40).map(|_| lossy.store.insert(vec![new.clone()]));
+    for answer in futures::future::join_all(calls).await {
+        assert!(matches!(answer, Err(StoreError::Unavailable(_) | StoreError::Overloaded)), "{answer:?}");
+    }
+    assert!(began.elapsed() < std::time::Duration::from_secs(12), "{:?}", began.elapsed());
+    lossy.proxy.treat(Manner::Forward);
+    answers(&*lossy.store).await;
+    lossy.store.insert(vec![new]).await.expect("it goes on");
+}
+
+/// What a process knows of the jobs that it has claimed may be old: another has asked one of them to stop, and a third
+/// was rescued.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_process_knows_of_its_jobs_is_checked_when_it_settles_them() {
+    let place = Place::new();
+    let (mine, other) = (place.ready().await, place.ready().await);
+    let jobs: Vec<NewJob> = (0..4).map(|n| job(at(n))).collect();
+    let keys: Vec<JobKey> = jobs.iter().map(|new| new.job.key.clone()).collect();
+    insert(&mine, jobs).await;
+    let claimed = mine.claim(claim_of(&keys, at(5))).await.expect("a claim");
+    let runs: Vec<Job> = claimed.into_iter().map(|claimed| claimed.job).collect();
+    let limits = Limits::default();
+    let stop = runs[1].cancel(at(6), &limits).expect("it runs");
+    let rescue = runs[2].rescue(at(7), &limits).expect("it runs");
+    let meanwhile = other.apply(vec![stop, rescue]).await.expect("changes");
+    other.renew(&[(keys[3].clone(), runs[3].lease.expect("a lease"))], at(50_000)).await.expect("an answer");
+
+    let settles: Vec<Change> = runs.iter().map(|job| succeed(job, at(8))).collect();
+    let settled = mine.apply(settles.clone()).await.expect("an answer");
+    let mut expected = [Some(runs[0].clone()), meanwhile[0].clone(), None, Some(runs[3].clone())];
+    for (job, settle) in expected.iter_mut().zip(settles) {
+        assert!(job.as_mut().is_none_or(|job| settle.apply(job)));
+    }
+    assert_eq!(settled, expected);
+    for (key, settled) in keys.iter().zip(settled).filter(|(_, settled)| settled.is_some()) {
+        assert_eq!(Some(get(&other, key).await), settled);
+    }
+}

@@ -16,6 +16,12 @@ use crate::{
     telemetry::{self, Metrics, MetricsError},
 };
 
+/// How long a start waits for servers that are connected to, before it goes on without them: long enough for those
+/// that are there.
+const CONNECTED_WITHIN: Duration = Duration::from_secs(2);
+/// How often it looks meanwhile.
+const ASK_EVERY: Duration = Duration::from_millis(10);
+
 /// What every process has once it has started.
 pub struct Process {
     /// The engine, on the store and the broker of the settings.
@@ -84,6 +90,14 @@ impl Process {
         let store = gristmill_storage::open(settings.store.url.expose(), &clock).await?;
         if program != Program::Embedded && store.ownership == Ownership::Exclusive {
             return Err(StartError::StoreNotShared);
+        }
+        let connected = async {
+            while store.store.ping().await.is_err() || broker.broker.ping().await.is_err() {
+                tokio::time::sleep(ASK_EVERY).await;
+            }
+        };
+        if tokio::time::timeout(CONNECTED_WITHIN, connected).await.is_err() {
+            tracing::warn!("the store or the broker is not there yet: starting all the same, and waiting for it");
         }
         let engine =
             Engine::start(store.store, broker.broker, registry, clock, engine_config(settings), shutdown.clone())

@@ -20,16 +20,20 @@ impl Worker {
     pub(super) async fn keep_leases(self) {
         let mut tick = tokio::time::interval(self.0.config.heartbeat);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        for beat in 0u32.. {
+        let mut announced_for = 0;
+        loop {
             tokio::select! {
                 () = self.0.stopped.cancelled() => return,
                 _ = tick.tick() => {}
             }
             self.renew().await;
             self.say_alive().await;
-            if beat % ANNOUNCE_EVERY == 0 {
-                self.announce().await;
-            }
+            announced_for = match announced_for {
+                // What was not announced is announced with the next heartbeat.
+                0 if self.announce().await => ANNOUNCE_EVERY,
+                0 => 0,
+                beats => beats - 1,
+            };
         }
     }
 
@@ -54,7 +58,7 @@ impl Worker {
                     }
                 }
             }
-            Err(error) => return self.0.not_renewed.met(&error),
+            Err(error) => self.0.not_renewed.met(&error),
         }
     }
 
@@ -96,18 +100,19 @@ impl Worker {
         }
     }
 
-    /// Announces the job types that it has, so that the API can check their payloads.
-    async fn announce(&self) {
+    /// Announces the job types that it has, so that the API can check their payloads; says whether all are.
+    async fn announce(&self) -> bool {
         let engine = &self.0.engine;
         for handler in engine.0.registry.iter() {
             let mut record = handler.record().clone();
             record.last_seen = engine.now();
             let announced =
                 async { engine.store().put_record(Kind::JobType, record.name.as_str(), to_json(&record)?).await };
-            if let Err(error) = announced.await {
-                tracing::warn!(job.type = %record.name, %error, "a job type was not announced");
+            if self.0.not_announced.after(announced.await).is_none() {
+                return false;
             }
         }
+        true
     }
 
     async fn say_alive(&self) {

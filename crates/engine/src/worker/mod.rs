@@ -84,6 +84,7 @@ struct Inner {
     intake: intake::Intakes,
     not_renewed: Trouble,
     not_said: Trouble,
+    not_announced: Trouble,
     /// Trips when the last job is finished or given back: heartbeats go on until then.
     stopped: CancellationToken,
 }
@@ -105,6 +106,7 @@ impl Worker {
             intake: intake::Intakes::default(),
             not_renewed: Trouble::new("leases were not renewed; trying again"),
             not_said: Trouble::new("the worker could not say that it lives; trying again"),
+            not_announced: Trouble::new("a job type was not announced; trying again"),
             stopped: CancellationToken::new(),
             engine,
             config,

@@ -14,6 +14,7 @@ use crate::{
     demo::{self, DemoOptions},
     ending::{Ending, TROUBLE, USAGE},
     get::{self, GetOptions},
+    moving::{self, BackupOptions, ExportOptions, ImportOptions},
     serve::{self, ServeOptions},
     submit::{self, SubmitOptions},
     watch::{self, WatchOptions},
@@ -47,6 +48,9 @@ enum Command {
     Get(GetOptions),
     Watch(WatchOptions),
     Demo(DemoOptions),
+    Backup(BackupOptions),
+    Export(ExportOptions),
+    Import(ImportOptions),
 }
 
 /// Reads the command line, does what it says, and tells how it went. A server runs these handlers: those that come
@@ -81,6 +85,9 @@ impl Cli {
                 Command::Get(options) => get::run(options).await.map(|()| Ending::Done),
                 Command::Watch(options) => watch::run(options).await,
                 Command::Demo(options) => demo::run(options).await.map(|()| Ending::Done),
+                Command::Backup(options) => moving::backup(options).await.map(|()| Ending::Done),
+                Command::Export(options) => moving::export(options).await.map(|()| Ending::Done),
+                Command::Import(options) => moving::import(options).await.map(|()| Ending::Done),
             }
         });
         // A thread that still reads from a silent stdin must not hold up the end.
@@ -88,10 +95,11 @@ impl Cli {
         ending
     }
 
-    /// A server uses every core; a client needs one thread.
+    /// A server uses every core, and so does an import, whose store must answer while files are read; a client needs
+    /// one thread.
     fn runtime(&self) -> io::Result<Runtime> {
         let mut builder = match self.command {
-            Command::Serve(_) => Builder::new_multi_thread(),
+            Command::Serve(_) | Command::Export(_) | Command::Import(_) => Builder::new_multi_thread(),
             _ => Builder::new_current_thread(),
         };
         builder.enable_all().build()
@@ -140,6 +148,9 @@ mod tests {
             "get job_1",
             "watch nothing",
             "serve --listen here",
+            "backup --to there",
+            "export --data here",
+            "import --from there --store nowhere",
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }

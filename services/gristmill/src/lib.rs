@@ -7,6 +7,7 @@ pub mod embedded;
 mod ending;
 mod get;
 mod json;
+mod moving;
 mod ready;
 pub mod serve;
 mod server_option;

@@ -65,7 +65,7 @@ pub(crate) async fn measure(stage: &Stage, figures: &mut Figures) -> anyhow::Res
 }
 
 async fn start(stage: &Stage, workers: usize) -> anyhow::Result<Fleet> {
-    let builder = FleetBuilder::new(stage.program()).with("log.filter", "warn").count(Kind::Worker, workers);
+    let builder = FleetBuilder::new(stage.program()).count(Kind::Worker, workers);
     builder.start(World::new().await?).await
 }
 

@@ -48,12 +48,16 @@ fn render(
         "Load average {load_before} before, {load_after} after (this run included); others used {others_percent:.1} % \
          of the processors meanwhile, and the host kept {stolen_percent:.1} %."
     )?;
-    let server = |name| std::env::var(name).unwrap_or_else(|_| "not named".to_owned());
-    writeln!(text, "The fleet stood on: {}; {}.", server("AMQP_SERVER"), server("MONGODB_SERVER"))?;
+    let with_fleet = figures.iter().any(|figure| figure.row.section == Section::Fleet);
+    if with_fleet {
+        let server = |name| std::env::var(name).unwrap_or_else(|_| "not named".to_owned());
+        let (broker, store) = (server("AMQP_SERVER"), server("MONGODB_SERVER"));
+        writeln!(text, "The fleet stood on: {broker}; {store}. They are among the others.")?;
+    }
     if !release {
         writeln!(text, "\n**Not a release build: these figures mean nothing.**")?;
     }
-    if *others_percent > BUSY_PERCENT {
+    if *others_percent > BUSY_PERCENT && !with_fleet {
         writeln!(text, "\n**The machine was busy with other things: shares of (a) and (b) are off, too.**")?;
     }
     writeln!(text, "\n| measured | median | unit | lowest to highest of the rounds | p50 ms | p99 ms |")?;

@@ -13,7 +13,7 @@ use gristmill_common::{
 use gristmill_engine::{Engine, EngineConfig, Origin, Scheduler, SchedulerConfig, Worker, WorkerConfig};
 use gristmill_handlers::{Class, Context, HandlerError, JobHandler, Registry, built_in, test_types};
 use gristmill_storage::Store;
-use gristmill_testkit::eventually;
+use gristmill_testkit::{World, eventually};
 use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -110,10 +110,22 @@ impl Rig {
     }
 
     async fn open(data: Arc<tempfile::TempDir>, limits: Limits) -> Self {
-        let clock = Clock::start();
         let url = format!("sqlite://{}", data.path().display());
-        let store = gristmill_storage::open(&url, &clock).await.expect("a store").store;
-        let broker = gristmill_broker::open("embedded:").await.expect("a broker").broker;
+        Self::on(&url, "embedded:", data, limits).await
+    }
+
+    /// On the servers of a fleet.
+    pub async fn in_world(world: &World) -> Self {
+        let data = Arc::new(tempfile::tempdir().expect("a folder"));
+        Self::on(world.store_url(), world.broker_url(), data, Limits::default()).await
+    }
+
+    async fn on(store: &str, broker: &str, data: Arc<tempfile::TempDir>, limits: Limits) -> Self {
+        let clock = Clock::start();
+        let store = gristmill_storage::open(store, &clock).await.expect("a store").store;
+        let broker = gristmill_broker::open(broker).await.expect("a broker").broker;
+        eventually("connected", || async { (store.ping().await.is_ok() && broker.ping().await.is_ok()).then_some(()) })
+            .await;
         let shutdown = CancellationToken::new();
         let config = EngineConfig { limits, ..EngineConfig::default() };
         let engine = Engine::start(store.clone(), broker.clone(), registry(), clock.clone(), config, shutdown.clone())

@@ -3,6 +3,7 @@ package standin;
 import de.bwaldvogel.mongo.backend.IndexKey;
 import de.bwaldvogel.mongo.backend.KeyValue;
 import de.bwaldvogel.mongo.bson.Document;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.NavigableMap;
@@ -10,6 +11,7 @@ import java.util.Set;
 import java.util.Spliterator;
 import java.util.Spliterators;
 import java.util.TreeMap;
+import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import java.util.stream.StreamSupport;
 
@@ -55,6 +57,36 @@ final class Entries {
         List<Range> ranges = Range.of(fields, order, filter);
         int fixed = ranges.size() == 1 ? ranges.get(0).fixed() : 0;
         return new Plan(this, ranges, direction(sort, ranges.size() == 1, fixed));
+    }
+
+    /**
+     * The position of the first entry with each value of the field behind these, by one seek for each: MongoDB's
+     * distinct scan. Null if the entries are in another order than that.
+     */
+    List<Integer> firstOfEach(Map<String, Object> given, String field) {
+        int fixed = given.size();
+        if (fixed >= fields.size() || !given.keySet().equals(Set.copyOf(fields.subList(0, fixed)))
+                || !fields.get(fixed).equals(field)) {
+            return null;
+        }
+        List<Object> prefix = fields.subList(0, fixed).stream().map(given::get).collect(Collectors.toList());
+        KeyValue to = new KeyValue(with(prefix, KeyOrder.Edge.AFTER));
+        KeyValue from = new KeyValue(with(prefix, KeyOrder.Edge.BEFORE));
+        List<Integer> found = new ArrayList<>();
+        while (true) {
+            Map.Entry<KeyValue, Integer> next = positions.ceilingEntry(from);
+            if (next == null || order.compare(next.getKey(), to) > 0) {
+                return found;
+            }
+            found.add(next.getValue());
+            from = new KeyValue(with(with(prefix, next.getKey().get(fixed)), KeyOrder.Edge.AFTER));
+        }
+    }
+
+    static List<Object> with(List<Object> values, Object value) {
+        List<Object> longer = new ArrayList<>(values);
+        longer.add(value);
+        return longer;
     }
 
     /** 1 if the entries stand in the order that is asked for, -1 if in its reverse, else 0. */

@@ -19,6 +19,8 @@ import java.util.stream.Collectors;
  */
 final class Filter {
     private final Map<String, List<Object>> conditions = new HashMap<>();
+    /** Whether the conditions are all that the filter says. */
+    private boolean isWhole = true;
 
     Filter(Document query) {
         read(query);
@@ -40,6 +42,19 @@ final class Filter {
             }
         }
         return List.of();
+    }
+
+    /** The fields with the one value that each must have, if that is all the filter says; else null. */
+    Map<String, Object> onlyValues() {
+        Map<String, Object> only = new HashMap<>();
+        for (Map.Entry<String, List<Object>> entry : conditions.entrySet()) {
+            List<Object> of = entry.getValue();
+            if (!isWhole || of.size() != 1 || !isValue(of.get(0))) {
+                return null;
+            }
+            only.put(entry.getKey(), normal(of.get(0)));
+        }
+        return only;
     }
 
     /** The bounds of the field's value. */
@@ -86,7 +101,9 @@ final class Filter {
         for (Map.Entry<String, Object> entry : query.entrySet()) {
             if (entry.getKey().equals("$and") && entry.getValue() instanceof Collection<?> parts) {
                 parts.forEach(part -> read((Document) part));
-            } else if (!entry.getKey().startsWith("$")) {
+            } else if (entry.getKey().startsWith("$")) {
+                isWhole = false;
+            } else {
                 conditions.computeIfAbsent(entry.getKey(), key -> new ArrayList<>()).add(entry.getValue());
             }
         }

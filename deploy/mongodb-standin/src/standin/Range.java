@@ -41,7 +41,7 @@ record Range(KeyValue from, KeyValue to, int fixed, int weight) {
         List<List<Object>> longer = new ArrayList<>();
         for (List<Object> prefix : prefixes) {
             for (Object value : values) {
-                longer.add(with(prefix, value));
+                longer.add(Entries.with(prefix, value));
             }
         }
         return longer;
@@ -50,15 +50,9 @@ record Range(KeyValue from, KeyValue to, int fixed, int weight) {
     /** An inclusive bound is before, or after, all entries that have its value; an exclusive one the other way. */
     private static KeyValue bound(List<Object> prefix, Filter.Bound bound, KeyOrder.Edge side) {
         if (bound == null) {
-            return new KeyValue(with(prefix, side));
+            return new KeyValue(Entries.with(prefix, side));
         }
         KeyOrder.Edge other = side == KeyOrder.Edge.BEFORE ? KeyOrder.Edge.AFTER : KeyOrder.Edge.BEFORE;
-        return new KeyValue(with(with(prefix, bound.value()), bound.inclusive() ? side : other));
-    }
-
-    private static List<Object> with(List<Object> prefix, Object value) {
-        List<Object> longer = new ArrayList<>(prefix);
-        longer.add(value);
-        return longer;
+        return new KeyValue(Entries.with(Entries.with(prefix, bound.value()), bound.inclusive() ? side : other));
     }
 }

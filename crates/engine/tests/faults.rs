@@ -5,31 +5,16 @@ mod support;
 use std::time::{Duration, Instant};
 
 use gristmill_common::{
-    BandKey, LeaseId, QueueName, State, WorkerId,
-    job::{JobKey, Limits, Priority, What},
+    BandKey, QueueName, State,
+    job::{Limits, Priority, What},
 };
-use gristmill_engine::{Origin, Scheduler, SchedulerConfig, WorkerConfig};
-use gristmill_storage::{Claim, Whom};
+use gristmill_engine::{Origin, WorkerConfig};
 use gristmill_testkit::{DEADLINE, eventually};
 use serde_json::json;
 use support::{Rig, request, tenant, with};
 
 fn band(priority: Priority) -> BandKey {
     BandKey { queue: QueueName::default(), priority }
-}
-
-/// Claims a job as a worker that then dies.
-async fn claim_and_die(rig: &Rig, key: &JobKey) {
-    let now = rig.clock.now();
-    let claim = Claim {
-        keys: vec![key.clone()],
-        lease: LeaseId::fresh(),
-        worker: WorkerId::fresh(),
-        now,
-        until: now + Duration::from_secs(10),
-        whom: Whom::Any,
-    };
-    assert_eq!(rig.store.claim(claim).await.expect("claimed").len(), 1);
 }
 
 /// Announces a job type that this worker lacks.
@@ -74,36 +59,6 @@ async fn a_ring_that_was_never_sent_is_made_up_for() {
     rig.schedule();
     rig.clock.shift(5_000);
     rig.reaches(&key, State::Succeeded).await;
-}
-
-#[tokio::test]
-async fn a_dead_workers_job_is_rescued_when_its_lease_ends_and_not_charged() {
-    let rig = Rig::new().await;
-    let key = rig.submit(request("sleep", json!({"ms": 0}))).await;
-    claim_and_die(&rig, &key).await;
-    rig.schedule();
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert_eq!(rig.job(&key).await.state, State::Running, "its lease still holds");
-    rig.clock.shift(10_001);
-    rig.reaches(&key, State::Queued).await;
-    rig.work();
-    let job = rig.reaches(&key, State::Succeeded).await;
-    assert_eq!((job.attempt, job.claims, job.rescues), (1, 2, 1));
-}
-
-#[tokio::test]
-async fn a_job_that_costs_too_many_workers_becomes_a_dead_letter() {
-    let rig = Rig::new().await;
-    let key = rig.submit(request("sleep", json!({"ms": 0}))).await;
-    let scheduler = Scheduler::new(rig.engine.clone(), SchedulerConfig::default());
-    let most = Limits::default().max_rescues;
-    for rescues in 0..=most {
-        claim_and_die(&rig, &key).await;
-        assert_eq!(scheduler.rescue_what_ran_before().await.expect("rescued"), 1, "after {rescues} rescues");
-    }
-    let job = rig.job(&key).await;
-    assert_eq!((job.state, job.rescues), (State::Failed, most + 1));
-    assert_eq!(job.error.expect("an error").code, "worker_lost");
 }
 
 #[tokio::test]

@@ -44,7 +44,6 @@ fn cap_ms() -> u64 {
     60_000
 }
 
-/// The longest wait there may be: a week, in milliseconds.
 const LONGEST_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
 
 impl Default for Backoff {
@@ -54,6 +53,9 @@ impl Default for Backoff {
 }
 
 impl Backoff {
+    /// The longest wait there may be: a week.
+    pub const LONGEST: Duration = Duration::from_millis(LONGEST_MS);
+
     /// Why this backoff makes no sense, if it does not: the field and what is wrong with it.
     ///
     /// # Errors

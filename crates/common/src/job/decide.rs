@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::{
     Body, LeaseId, Timestamp, WorkerId,
     job::{
-        Change, Event, Guard, HistoryEntry, IllegalTransition, Job, JobError, MAX_ERROR_BYTES, Progress, Set, What,
-        transition,
+        Backoff, Change, Event, Guard, HistoryEntry, IllegalTransition, Job, JobError, MAX_ERROR_BYTES, Progress, Set,
+        What, transition,
     },
 };
 
@@ -42,7 +42,7 @@ pub struct Failure {
     pub message: String,
     /// Whether another attempt may help.
     pub retryable: bool,
-    /// The least wait before another attempt.
+    /// The least wait before another attempt; [`Backoff::LONGEST`] at most.
     pub min_delay: Duration,
 }
 
@@ -123,7 +123,7 @@ impl Job {
         let guard = Guard { cancel_requested: Some(false), ..self.held() };
         let error = self.error_of(failure);
         if failure.retryable && self.attempt < self.max_attempts {
-            let wait = self.backoff.delay(self.attempt, luck).max(failure.min_delay);
+            let wait = self.backoff.delay(self.attempt, luck).max(failure.min_delay.min(Backoff::LONGEST));
             let entry = failed_entry(now, What::RetryScheduled, &error);
             let mut sets = self.settled(now + wait);
             sets.push(Set::Error(Some(error)));
@@ -209,7 +209,9 @@ impl Job {
             Set::FailedAt(Some(now)),
             Set::Error(Some(error)),
         ];
-        self.change(Event::Expire, Guard::state(self.state), sets, Some(entry))
+        // It may have been cancelled and set to run again without its deadline meanwhile.
+        let guard = Guard { claims: Some(self.claims), wake_at: Some(self.wake_at), ..Guard::state(self.state) };
+        self.change(Event::Expire, guard, sets, Some(entry))
     }
 
     /// Somebody wants an ended job to run again, with so many more attempts. If it has cost a worker before, it

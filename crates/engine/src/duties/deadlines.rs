@@ -9,7 +9,7 @@ impl Scheduler {
     pub(super) async fn expire_what_is_overdue(&self, now: Timestamp) -> Result<usize, StoreError> {
         let mut expired = 0;
         for _ in 0..BATCHES_A_TICK {
-            let overdue = self.engine.store().overdue(now, BATCH).await?;
+            let overdue = self.asked(self.engine.store().overdue(now, BATCH)).await?;
             let full = overdue.len() == BATCH;
             for job in &overdue {
                 tracing::warn!(job.id = %job.key.id, job.type = %job.job_type, error.code = "deadline_exceeded", "job failed: a dead letter");

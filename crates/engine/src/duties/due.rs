@@ -10,7 +10,7 @@ impl Scheduler {
         let mut moved = 0;
         for _ in 0..BATCHES_A_TICK {
             let scan = DueScan { state: State::Scheduled, lane: None, until: now, after: None, limit: BATCH };
-            let due = self.engine.store().due(&scan).await?;
+            let due = self.asked(self.engine.store().due(&scan)).await?;
             let full = due.len() == BATCH;
             moved += self.apply_and_tell(due.iter().filter_map(|job| job.due(now).ok()).collect()).await?;
             if !full {

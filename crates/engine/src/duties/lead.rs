@@ -114,9 +114,6 @@ impl Scheduler {
             metrics::gauge!("gristmill_scheduler_leading").set(if leads { 1.0 } else { 0.0 });
             tracing::info!(scheduler.id = %self.lead.id, leads, "the lead has changed");
         }
-        if leads && !led {
-            self.lead.lost_the_store();
-        }
     }
 
     /// Leaves the lead to another, so that it need not wait for the lease to end.

@@ -104,7 +104,13 @@ impl Scheduler {
 
     /// Works until the engine's shutdown.
     pub async fn run(&self) {
-        tokio::join!(self.keep_the_lead(), self.feed_the_broker(), self.see_to_duties(), self.clean_up());
+        tokio::join!(
+            self.keep_the_lead(),
+            self.feed_the_broker(),
+            self.see_to_duties(),
+            self.rescue_whom_workers_lost(),
+            self.clean_up()
+        );
         self.resign().await;
     }
 
@@ -130,8 +136,15 @@ impl Scheduler {
             let now = self.engine.now();
             self.see_to(&self.duties.due, self.queue_what_is_due(now)).await;
             self.see_to(&self.duties.deadlines, self.expire_what_is_overdue(now)).await;
+        }
+    }
+
+    /// Beside the other duties, however much these have to do: jobs of a lost worker run again soon after their
+    /// lease has ended.
+    async fn rescue_whom_workers_lost(&self) {
+        while self.next_tick().await {
             if self.lead.reached_store_for() >= self.config.lease {
-                self.see_to(&self.duties.rescue, self.rescue_expired(now)).await;
+                self.see_to(&self.duties.rescue, self.rescue_expired(self.engine.now())).await;
             }
         }
     }
@@ -156,17 +169,22 @@ impl Scheduler {
     }
 
     async fn see_to(&self, duty: &Duty, work: impl Future<Output = Result<usize, StoreError>>) {
-        let began = Instant::now();
-        let outcome = work.await;
-        // A store that was slow may have held up heartbeats as well: their leases did not end by their fault.
-        if outcome.is_err() || began.elapsed() > self.config.lease / 3 {
-            self.lead.lost_the_store();
-        }
-        if let Some(jobs) = duty.trouble.after(outcome)
+        if let Some(jobs) = duty.trouble.after(work.await)
             && jobs > 0
         {
             metrics::counter!("gristmill_duty_jobs_total", "duty" => duty.name).increment(jobs as u64);
         }
+    }
+
+    /// Waits for a call of the store, and notes when it fails or is slow: then it may have held up heartbeats as
+    /// well, and their leases did not end by their workers' fault.
+    async fn asked<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        let began = Instant::now();
+        let outcome = call.await;
+        if outcome.is_err() || began.elapsed() > self.config.lease / 3 {
+            self.lead.lost_the_store();
+        }
+        outcome
     }
 
     /// Applies what was decided on jobs as they were read, and tells those who wait. Says how many changed.
@@ -174,7 +192,7 @@ impl Scheduler {
         if changes.is_empty() {
             return Ok(0);
         }
-        let changed: Vec<Job> = self.engine.store().apply(changes).await?.into_iter().flatten().collect();
+        let changed: Vec<Job> = self.asked(self.engine.store().apply(changes)).await?.into_iter().flatten().collect();
         for job in &changed {
             self.engine.broker().announce(JobEvent::new(&job.key, job.state));
         }

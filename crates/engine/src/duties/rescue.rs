@@ -11,7 +11,7 @@ impl Scheduler {
         let (mut rescued, limits) = (0, self.engine.limits());
         for _ in 0..BATCHES_A_TICK {
             let scan = DueScan { state: State::Running, lane: None, until: ended_by, after: None, limit: BATCH };
-            let expired = self.engine.store().due(&scan).await?;
+            let expired = self.asked(self.engine.store().due(&scan)).await?;
             let full = expired.len() == BATCH;
             let now = self.engine.now();
             for job in &expired {

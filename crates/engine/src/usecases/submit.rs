@@ -21,6 +21,8 @@ const MOST_ATTEMPTS: u32 = 1_000;
 const LONGEST_TIMEOUT_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
 /// The longest delay: ten years.
 const LONGEST_DELAY_MS: u64 = 10 * 366 * 24 * 60 * 60 * 1_000;
+/// How long ago a time may be that is meant to be now: the clocks of clients differ.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(60);
 const MOST_TAGS: usize = 16;
 const LONGEST_TAG: usize = 64;
 
@@ -257,6 +259,9 @@ fn check(request: &JobRequest, now: Timestamp, errors: &mut Vec<FieldError>) {
     }
     if request.run_at.is_some_and(|at| at.since(now).as_millis() > u128::from(LONGEST_DELAY_MS)) {
         wrong("/run_at", "must be at most ten years ahead");
+    }
+    if request.run_at.is_some_and(|at| now.since(at) > CLOCKS_DIFFER) {
+        wrong("/run_at", "has passed");
     }
     if request.deadline.is_some_and(|deadline| deadline <= now) {
         wrong("/deadline", "has passed");

@@ -6,13 +6,13 @@ use std::{sync::Arc, time::Duration};
 
 use gristmill_broker::Broker;
 use gristmill_common::{
-    Clock, JobId, State, Tenant,
+    Clock, JobId, LeaseId, State, Tenant, WorkerId,
     http::JobRequest,
     job::{Job, JobKey, Limits},
 };
 use gristmill_engine::{Engine, EngineConfig, Origin, Scheduler, SchedulerConfig, Worker, WorkerConfig};
 use gristmill_handlers::{Class, Context, HandlerError, JobHandler, Registry, built_in, test_types};
-use gristmill_storage::Store;
+use gristmill_storage::{Claim, Store, Whom};
 use gristmill_testkit::{World, eventually};
 use serde_json::json;
 use tokio::task::JoinHandle;
@@ -153,6 +153,20 @@ impl Rig {
         };
         let scheduler = Scheduler::new(self.engine.clone(), config);
         tokio::spawn(async move { scheduler.run().await })
+    }
+
+    /// Claims a job for ten seconds, as a worker that then dies.
+    pub async fn claim_and_die(&self, key: &JobKey) {
+        let now = self.clock.now();
+        let claim = Claim {
+            keys: vec![key.clone()],
+            lease: LeaseId::fresh(),
+            worker: WorkerId::fresh(),
+            now,
+            until: now + Duration::from_secs(10),
+            whom: Whom::Any,
+        };
+        assert_eq!(self.store.claim(claim).await.expect("claimed").len(), 1);
     }
 
     pub async fn submit(&self, request: JobRequest) -> JobKey {

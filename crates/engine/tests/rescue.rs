@@ -1,0 +1,85 @@
+//! What becomes of jobs whose worker is gone.
+
+mod support;
+
+use std::time::Duration;
+
+use gristmill_common::{State, job::Limits};
+use gristmill_engine::{Origin, Scheduler, SchedulerConfig};
+use serde_json::json;
+use support::{Rig, request, tenant, with};
+use tokio::{task::JoinHandle, time::timeout};
+
+fn scheduler(rig: &Rig, lease: Duration) -> JoinHandle<()> {
+    let config = SchedulerConfig { tick: Duration::from_millis(20), leader_lease: Duration::from_millis(300), lease };
+    let scheduler = Scheduler::new(rig.engine.clone(), config);
+    tokio::spawn(async move { scheduler.run().await })
+}
+
+#[tokio::test]
+async fn a_dead_workers_job_is_rescued_when_its_lease_ends_and_not_charged() {
+    let rig = Rig::new().await;
+    let key = rig.submit(request("sleep", json!({"ms": 0}))).await;
+    rig.claim_and_die(&key).await;
+    rig.schedule();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(rig.job(&key).await.state, State::Running, "its lease still holds");
+    rig.clock.shift(10_001);
+    rig.reaches(&key, State::Queued).await;
+    rig.work();
+    let job = rig.reaches(&key, State::Succeeded).await;
+    assert_eq!((job.attempt, job.claims, job.rescues), (1, 2, 1));
+}
+
+#[tokio::test]
+async fn a_job_that_costs_too_many_workers_becomes_a_dead_letter() {
+    let rig = Rig::new().await;
+    let key = rig.submit(request("sleep", json!({"ms": 0}))).await;
+    let scheduler = Scheduler::new(rig.engine.clone(), SchedulerConfig::default());
+    let most = Limits::default().max_rescues;
+    for rescues in 0..=most {
+        rig.claim_and_die(&key).await;
+        assert_eq!(scheduler.rescue_what_ran_before().await.expect("rescued"), 1, "after {rescues} rescues");
+    }
+    let job = rig.job(&key).await;
+    assert_eq!((job.state, job.rescues), (State::Failed, most + 1));
+    assert_eq!(job.error.expect("an error").code, "worker_lost");
+}
+
+/// A standby has seen for itself that the store was within reach: it need not wait for another lease.
+#[tokio::test]
+async fn a_new_leader_rescues_at_once() {
+    const LEASE: Duration = Duration::from_secs(5);
+    let rig = Rig::new().await;
+    let leader = scheduler(&rig, LEASE);
+    let key = rig.submit(request("sleep", json!({"ms": 0}))).await;
+    rig.claim_and_die(&key).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    scheduler(&rig, LEASE);
+    tokio::time::sleep(LEASE).await;
+    leader.abort();
+    rig.clock.shift(10_001);
+    timeout(LEASE - Duration::from_secs(1), rig.reaches(&key, State::Queued)).await.expect("rescued at once");
+}
+
+/// Thousands of jobs that are due at once keep the leader busy for longer than a lease.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rescue_does_not_wait_for_other_duties() {
+    const DUE: u64 = 30_000;
+    let rig = Rig::new().await;
+    let key = rig.submit(request("sleep", json!({"ms": 0}))).await;
+    rig.claim_and_die(&key).await;
+    for _ in 0..DUE / 1_000 {
+        let later = |place| (place, with("sleep", json!({"ms": 0}), json!({"delay_ms": 60_000})));
+        let outcomes = rig.engine.submit_batch(Origin::default(), (0..1_000).map(later).collect()).await;
+        assert!(outcomes.iter().all(Result::is_ok));
+    }
+    scheduler(&rig, Duration::from_millis(200));
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    rig.clock.shift(60_001);
+    let rescued = rig.reaches(&key, State::Queued).await;
+    let waiting = rig.engine.stats(&tenant("default")).await.expect("statistics").counts.scheduled;
+    assert_eq!(rescued.rescues, 1);
+    println!("{waiting} of {DUE} were still to be queued when the job was rescued");
+    assert!(waiting > 0, "the rescue came last");
+}

@@ -1,10 +1,12 @@
-# Installs what the services need, on Debian and its like. Sourced by ../services.
+# Installs what the services and the tests need, on Debian and its like. Sourced by ../services.
 # shellcheck shell=bash disable=SC2154
 
 install() {
     local packages=()
     rabbitmq_program >/dev/null || packages+=(rabbitmq-server)
     has nginx || packages+=(nginx)
+    has curl || packages+=(curl)
+    has openssl || packages+=(openssl)
     if [ -z "${MONGODB_URL:-}" ] && ! has mongod; then
         has javac || packages+=(default-jdk-headless)
         has mvn || packages+=(maven)

@@ -2,12 +2,12 @@
 //! that they are rung again later and not before.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use gristmill_broker::Published;
+use gristmill_broker::{BrokerError, Published};
 use gristmill_common::{
     QueueName, State,
     job::{Job, JobKey},
@@ -31,6 +31,7 @@ const MARK_EVERY: Duration = Duration::from_millis(250);
 const MARK_BATCH: usize = 1_000;
 
 const NOT_PUBLISHED: &str = "dispatches were not published; they will be rung again";
+const NOT_MARKED: &str = "rings could not be marked; these jobs are rung again a little early";
 
 pub(crate) type Rung = mpsc::Receiver<(QueueName, Dispatch)>;
 
@@ -38,7 +39,10 @@ pub(crate) type Rung = mpsc::Receiver<(QueueName, Dispatch)>;
 pub(crate) struct Bell {
     publish: mpsc::Sender<(QueueName, Dispatch)>,
     unanswered: Mutex<Unanswered>,
+    /// The queues whose last dispatches the broker did not take.
+    failing: Mutex<BTreeSet<QueueName>>,
     not_published: Trouble,
+    not_marked: Trouble,
 }
 
 #[derive(Default)]
@@ -52,7 +56,9 @@ struct Unanswered {
 impl Bell {
     pub(crate) fn new() -> (Self, Rung) {
         let (publish, rung) = mpsc::channel(MOST_WAITING);
-        (Self { publish, unanswered: Mutex::default(), not_published: Trouble::new(NOT_PUBLISHED) }, rung)
+        let unanswered = Mutex::default();
+        let (not_published, not_marked) = (Trouble::new(NOT_PUBLISHED), Trouble::new(NOT_MARKED));
+        (Self { publish, unanswered, failing: Mutex::default(), not_published, not_marked }, rung)
     }
 
     /// Whether a ring for this job is still unanswered.
@@ -65,6 +71,29 @@ impl Bell {
         let mut unanswered = self.unanswered();
         for key in keys {
             unanswered.claims.remove(key);
+        }
+    }
+
+    /// Says what became of dispatches. One queue's trouble is not over because another's are taken.
+    fn after_publishing(
+        &self,
+        queue: &QueueName,
+        outcomes: Result<Vec<Published>, BrokerError>,
+    ) -> Option<Vec<Published>> {
+        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        match outcomes {
+            Ok(outcomes) => {
+                failing.remove(queue);
+                if failing.is_empty() {
+                    self.not_published.over();
+                }
+                Some(outcomes)
+            }
+            Err(error) => {
+                failing.insert(queue.clone());
+                self.not_published.met(&error);
+                None
+            }
         }
     }
 
@@ -116,7 +145,7 @@ impl Engine {
         // Remembered first: the answer may be faster than the confirm.
         self.0.bell.remember(dispatches.iter().cloned());
         let outcomes = self.broker().publish(queue, dispatches.clone()).await;
-        let outcomes = self.0.bell.not_published.after(outcomes);
+        let outcomes = self.0.bell.after_publishing(queue, outcomes);
         let outcomes = outcomes.unwrap_or_else(|| vec![Published::Refused; dispatches.len()]);
         let refused = dispatches
             .iter()
@@ -156,9 +185,7 @@ impl Engine {
                 if overdue.is_empty() {
                     break;
                 }
-                if let Err(error) = self.mark(&overdue).await {
-                    tracing::warn!(%error, "rings could not be marked; these jobs are rung again a little early");
-                }
+                self.0.bell.not_marked.after(self.mark(&overdue).await);
             }
         }
     }

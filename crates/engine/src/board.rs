@@ -122,9 +122,11 @@ impl Engine {
             // Without a leader nobody else would ring.
             _ => HashSet::new(),
         };
+        let mut declared = Ok(());
         for queue in &queues {
-            self.0.board.not_declared.after(self.broker().declare(&queue.name).await);
+            declared = declared.and(self.broker().declare(&queue.name).await);
         }
+        self.0.board.not_declared.after(declared);
         let before = self.0.board.reading();
         let own = self.0.registry.iter().map(|handler| handler.record().clone());
         let types = announced.into_iter().chain(own).filter_map(|record| {

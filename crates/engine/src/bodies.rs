@@ -42,9 +42,7 @@ impl Engine {
         if blobs.is_empty() {
             return;
         }
-        if let Err(error) = self.store().drop_blobs(&blobs).await {
-            tracing::warn!(%error, "blobs were not dropped; the collector will");
-        }
+        self.0.not_dropped.after(self.store().drop_blobs(&blobs).await);
     }
 
     /// The whole of a body.
@@ -109,9 +107,7 @@ impl Upload {
 
     /// Drops what was written.
     pub(crate) async fn abort(self) {
-        if let Err(error) = self.engine.store().drop_blobs(&[self.id]).await {
-            tracing::warn!(blob.id = %self.id, %error, "an upload was not dropped; the collector will");
-        }
+        self.engine.0.not_dropped.after(self.engine.store().drop_blobs(&[self.id]).await);
     }
 }
 

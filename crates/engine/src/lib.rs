@@ -62,16 +62,17 @@ struct Inner {
     board: board::Board,
     bell: bell::Bell,
     waiters: waiters::Waiters,
+    not_dropped: trouble::Trouble,
     shutdown: CancellationToken,
 }
 
 impl Engine {
     /// Starts an engine on a store and a broker: declares its queues, reads what others have left there, and
-    /// keeps up with them until the shutdown. A store that cannot be reached yet is waited for: what needs it fails
-    /// with [`StoreError::Unavailable`] until then.
+    /// keeps up with them until the shutdown. A store that cannot be used yet is waited for, whether it is not there,
+    /// has no room, or a newer build has migrated it: what needs it fails until then.
     ///
     /// # Errors
-    /// The store was reached, and could not be read or written.
+    /// The store was reached, and has a record that cannot be read.
     pub async fn start(
         store: Arc<dyn Store>,
         broker: Arc<dyn Broker>,
@@ -90,11 +91,12 @@ impl Engine {
             board: board::Board::default(),
             bell,
             waiters: waiters::Waiters::default(),
+            not_dropped: trouble::Trouble::new("blobs were not dropped; the collector will"),
             shutdown,
         }));
         match engine.refresh_board().await {
             Ok(()) => {}
-            Err(error @ StoreError::Unavailable(_)) => engine.0.board.trouble.met(&error),
+            Err(error) if may_pass(&error) => engine.0.board.trouble.met(&error),
             Err(error) => return Err(error.into()),
         }
         tokio::spawn(engine.clone().keep_board_fresh());
@@ -146,6 +148,17 @@ impl Engine {
 
     fn limits(&self) -> &Limits {
         &self.0.config.limits
+    }
+}
+
+/// Whether it may be over by and by, by itself or because somebody sees to it.
+fn may_pass(error: &StoreError) -> bool {
+    match error {
+        StoreError::Unavailable(_)
+        | StoreError::OutOfSpace(_)
+        | StoreError::Overloaded
+        | StoreError::NewerSchema { .. } => true,
+        StoreError::InUse(_) | StoreError::NotADatabase { .. } | StoreError::Url(_) | StoreError::Corrupt(_) => false,
     }
 }
 

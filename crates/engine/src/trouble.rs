@@ -28,7 +28,8 @@ impl Trouble {
 
     /// It worked.
     pub(crate) fn over(&self) {
-        if self.lasts.swap(false, Ordering::Relaxed) {
+        // Most often there was none: the flag is shared by everybody, and is only read then.
+        if self.lasts.load(Ordering::Relaxed) && self.lasts.swap(false, Ordering::Relaxed) {
             tracing::info!("over: {}", self.what);
         }
     }

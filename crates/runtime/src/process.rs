@@ -64,6 +64,13 @@ pub enum StartError {
          `gristmill serve`, which is all in one"
     )]
     StoreNotShared,
+    /// The store is shared with others, and the broker is not.
+    #[error(
+        "store.url and broker.url do not go together: others share this store, and may leave it to this process to \
+         wake their workers, which `embedded:` cannot do: name their amqp:// server as well, or keep jobs in a data \
+         folder (sqlite://)"
+    )]
+    StoreSharedAlone,
 }
 
 impl Process {
@@ -90,6 +97,9 @@ impl Process {
         let store = gristmill_storage::open(settings.store.url.expose(), &clock).await?;
         if program != Program::Embedded && store.ownership == Ownership::Exclusive {
             return Err(StartError::StoreNotShared);
+        }
+        if store.ownership == Ownership::Shared && broker.reach == Reach::ThisProcess {
+            return Err(StartError::StoreSharedAlone);
         }
         let connected = async {
             while store.store.ping().await.is_err() || broker.broker.ping().await.is_err() {

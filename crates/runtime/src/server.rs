@@ -1,6 +1,7 @@
-//! An HTTP server: bound first, so that whoever asked for port 0 learns the port; then run until it is told to stop.
+//! An HTTP server: bound first, so that whoever asked for port 0 learns the port, and an address that is taken is
+//! told at the start; then run until it is told to stop.
 
-use std::{io, net::SocketAddr};
+use std::{future::Future, io, net::SocketAddr};
 
 use actix_web::dev;
 use tokio_util::sync::CancellationToken;
@@ -9,6 +10,16 @@ use tokio_util::sync::CancellationToken;
 pub struct Server {
     address: SocketAddr,
     server: dev::Server,
+}
+
+/// The address of `http.listen` cannot be taken.
+#[derive(Debug, thiserror::Error)]
+#[error("http.listen: {address} cannot be taken: {reason}")]
+pub struct NotBound {
+    /// The address.
+    pub address: SocketAddr,
+    /// What the system says.
+    pub reason: io::Error,
 }
 
 impl Server {
@@ -40,5 +51,19 @@ impl Server {
         let ended = self.server.await;
         stopping.abort();
         ended
+    }
+
+    /// Serves until `shutdown`, beside work that goes on until then too.
+    ///
+    /// # Errors
+    /// The server ended by itself. Nobody could see into the process any more: the work was stopped in good order.
+    pub async fn run_beside(self, work: impl Future<Output = ()>, shutdown: CancellationToken) -> io::Result<()> {
+        let serving = async {
+            let served = self.run(shutdown.clone()).await;
+            shutdown.cancel();
+            served
+        };
+        let (served, ()) = tokio::join!(serving, work);
+        served
     }
 }

@@ -16,4 +16,4 @@ mod server;
 pub use config::ApiConfig;
 pub use problem::Code;
 pub use routes::document;
-pub use server::bind;
+pub use server::{BindError, bind};

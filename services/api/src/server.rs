@@ -1,6 +1,6 @@
 //! The server: its routes, its gate and its limits.
 
-use std::{io, rc::Rc, sync::Arc};
+use std::{rc::Rc, sync::Arc};
 
 use actix_web::{
     App, HttpServer,
@@ -10,7 +10,7 @@ use actix_web::{
 use gristmill_engine::Engine;
 use gristmill_runtime::{
     health::{self, Readiness},
-    server::Server,
+    server::{NotBound, Server},
     telemetry::Metrics,
 };
 use utoipa_actix_web::service_config::ServiceConfig;
@@ -23,14 +23,26 @@ use crate::{
     routes::{self, Table},
 };
 
+/// The service cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The address cannot be taken.
+    #[error(transparent)]
+    NotBound(#[from] NotBound),
+    /// What `/openapi.json` serves cannot be written.
+    #[error("the description of the API cannot be written: {0}")]
+    Document(serde_json::Error),
+}
+
 /// Takes the address of the configuration. Inside a tokio runtime.
 ///
 /// # Errors
 /// The address cannot be taken.
-pub fn bind(config: ApiConfig, engine: Engine, readiness: Readiness, metrics: Metrics) -> io::Result<Server> {
+pub fn bind(config: ApiConfig, engine: Engine, readiness: Readiness, metrics: Metrics) -> Result<Server, BindError> {
     let document = routes::document();
     let table = Arc::new(Table::of(&document));
-    let document = Data::new(Document::new(&document).map_err(io::Error::other)?);
+    let document = Data::new(Document::new(&document).map_err(BindError::Document)?);
+    let not_bound = |reason| NotBound { address: config.listen, reason };
     let threads = match config.threads {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         threads => threads,
@@ -53,8 +65,9 @@ pub fn bind(config: ApiConfig, engine: Engine, readiness: Readiness, metrics: Me
         .client_disconnect_timeout(DISCONNECT_TIMEOUT)
         .keep_alive(config.keep_alive)
         .shutdown_timeout(config.drain.as_secs().max(1))
-        .bind(config.listen)?;
-    Server::of(&bound.addrs(), bound.run())
+        .bind(config.listen)
+        .map_err(not_bound)?;
+    Ok(Server::of(&bound.addrs(), bound.run()).map_err(not_bound)?)
 }
 
 async fn nothing_here() -> Result<actix_web::HttpResponse, ApiError> {

@@ -2,8 +2,10 @@
 //!
 //! ```sh
 //! cargo run -p gristmill --example own_handler -- serve
-//! curl -s -H 'Content-Type: application/json' -H 'Prefer: wait=5' \
-//!   -d '{"type": "reverse", "payload": {"text": "stressed"}}' http://127.0.0.1:8080/api/v1/jobs
+//! curl -s http://127.0.0.1:8080/api/v1/jobs -H 'Content-Type: application/json' \
+//!   -d '{"type": "reverse", "payload": {"text": "stressed"}}'
+//! # with the id of the answer
+//! curl -s http://127.0.0.1:8080/api/v1/jobs/job_... -H 'Prefer: wait=5'
 //! ```
 
 use std::process::ExitCode;

@@ -2,7 +2,6 @@
 
 use std::future::ready;
 
-use anyhow::Context;
 use gristmill_api::ApiConfig;
 use gristmill_handlers::Registry;
 use gristmill_runtime::{
@@ -23,16 +22,11 @@ pub async fn run_all(settings: Settings, registry: Registry, shutdown: Cancellat
     let worker = gristmill_worker::prepare(engine.clone(), &settings);
     let asked = worker.clone();
     let readiness = readiness.showing("intake", move || ready(gristmill_worker::check(&asked)));
-    let server = gristmill_api::bind(ApiConfig::from_settings(&settings), engine.clone(), readiness, metrics)
-        .with_context(|| format!("http.listen: {} cannot be taken", settings.http.listen))?;
+    let server = gristmill_api::bind(ApiConfig::from_settings(&settings), engine.clone(), readiness, metrics)?;
     let scheduler = gristmill_scheduler::prepare(engine, ownership, &settings).await?;
     announce(server.address());
-    let serving = async {
-        let served = server.run(shutdown.clone()).await;
-        // Without the API there is nobody left to work for.
-        shutdown.cancel();
-        served
+    let work = async {
+        tokio::join!(gristmill_worker::run(worker), scheduler.run());
     };
-    let (served, (), ()) = tokio::join!(serving, gristmill_worker::run(worker), scheduler.run());
-    Ok(served?)
+    Ok(server.run_beside(work, shutdown).await?)
 }

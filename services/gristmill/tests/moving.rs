@@ -14,7 +14,7 @@ use std::{
     },
 };
 
-use gristmill_testkit::{Answer, Database, Http, Process, ProcessBuilder, ServerBuilder, eventually};
+use gristmill_testkit::{Answer, Http, Process, ProcessBuilder, ServerBuilder, World, eventually};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -140,12 +140,17 @@ async fn bodies(http: &Http, id: &str) -> String {
     format!("{payload}\n{}", if result.status == 200 { &result.text } else { "" })
 }
 
-/// `gristmill serve` on a store that is no data folder.
-async fn serve(store: &str) -> (Process, Http) {
+/// `gristmill serve` on the servers of a fleet.
+async fn serve(world: &World) -> (Process, Http) {
     let builder = ["serve", "--listen", "127.0.0.1:0"]
         .into_iter()
         .fold(ProcessBuilder::new(PROGRAM), |builder, word| builder.argument(word));
-    let mut process = builder.with("store.url", store).with("log.filter", "warn").spawn().expect("a server");
+    let mut process = builder
+        .with("store.url", world.store_url())
+        .with("broker.url", world.broker_url())
+        .with("log.filter", "warn")
+        .spawn()
+        .expect("a server");
     let url = process.ready().await.expect("it is ready");
     (process, Http::new(&url))
 }
@@ -154,7 +159,7 @@ async fn serve(store: &str) -> (Process, Http) {
 async fn everything_moves_into_the_store_of_a_fleet_though_both_moves_are_killed_in_the_middle() {
     let place = tempfile::tempdir().expect("a folder");
     let (data, archive) = (place.path().join("data"), place.path().join("archive"));
-    let database = Database::new();
+    let world = World::new().await.expect("a world");
     let server = ServerBuilder::new(PROGRAM, &data).with("worker.lease_ms", 2_000).with("worker.heartbeat_ms", 500);
     let server = server.with("log.filter", "warn").start().await.expect("a server");
     populate(&server.http()).await;
@@ -163,18 +168,18 @@ async fn everything_moves_into_the_store_of_a_fleet_though_both_moves_are_killed
     server.kill().await.expect("killed");
 
     kill_in_the_middle(&export(&data, &archive), "exported");
-    refused(&import(&archive, database.url()), "is not complete");
+    refused(&import(&archive, world.store_url()), "is not complete");
     let said = succeed(&export(&data, &archive));
     assert!(said.contains("were there already"), "{said}");
-    kill_in_the_middle(&import(&archive, database.url()), "imported");
-    let said = succeed(&import(&archive, database.url()));
+    kill_in_the_middle(&import(&archive, world.store_url()), "imported");
+    let said = succeed(&import(&archive, world.store_url()));
     let total = before.len();
     let row: Vec<&str> = said.lines().find(|line| line.starts_with("all")).expect("a row").split_whitespace().collect();
     assert_eq!(row, ["all", &total.to_string(), &total.to_string(), "0", "0", "0"], "{said}");
     let stored = said.lines().last().and_then(|line| line.split(' ').next()?.parse::<usize>().ok());
     assert!(stored.is_some_and(|stored| stored > 0 && stored < total), "{said}");
 
-    let (mut process, http) = serve(database.url()).await;
+    let (mut process, http) = serve(&world).await;
     let queues = http.get("/queues").await.expect(200);
     let held = queues.items().iter().find(|queue| queue["name"] == "held").expect("the queue");
     assert_eq!(held["paused"], true);
@@ -206,7 +211,7 @@ async fn everything_moves_into_the_store_of_a_fleet_though_both_moves_are_killed
         }
     }
     // A comparison now finds every job, and that some have moved on.
-    let said = succeed(&import(&archive, database.url()));
+    let said = succeed(&import(&archive, world.store_url()));
     assert!(said.lines().last().is_some_and(|line| line.starts_with("0 jobs were stored")), "{said}");
     assert!(process.terminate().await.expect("stopped").success());
 }

@@ -8,7 +8,12 @@ use tokio::process::Command;
 /// Runs `gristmill serve`, which is to end by itself.
 async fn serve(listen: &str, data: &Path) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gristmill"));
-    command.args(["serve", "--listen", listen, "--data"]).arg(data).kill_on_drop(true);
+    command.args(["serve", "--listen", listen, "--data"]).arg(data);
+    end(command).await
+}
+
+async fn end(mut command: Command) -> Output {
+    command.kill_on_drop(true);
     let ended = tokio::time::timeout(DEADLINE, command.output()).await;
     ended.expect("the server ends by itself").expect("the program runs")
 }
@@ -45,4 +50,12 @@ async fn a_port_that_is_taken_is_told_by_its_setting() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("bound").to_string();
     assert_refused(&serve(&address, data.path()).await, &format!("http.listen: {address} cannot be taken"));
+}
+
+#[tokio::test]
+async fn a_store_that_others_share_needs_a_broker_that_they_share() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gristmill"));
+    // Nobody listens there: the pairing is refused before anybody is asked.
+    command.args(["serve", "--listen", "127.0.0.1:0"]).env("GRISTMILL_STORE__URL", "mongodb://127.0.0.1:1/x");
+    assert_refused(&end(command).await, "store.url and broker.url do not go together");
 }

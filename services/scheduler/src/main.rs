@@ -22,9 +22,8 @@ fn main() -> ExitCode {
     run_program(Program::Scheduler, Options::parse().config, async |settings, shutdown| {
         let registry = gristmill_handlers::built_in()?;
         let process = Process::start(Program::Scheduler, &settings, registry, &shutdown).await?;
-        let health = health::serve(settings.http.listen, process.readiness, process.metrics, shutdown);
+        let health = health::bind(settings.http.listen, process.readiness, process.metrics)?;
         let scheduler = gristmill_scheduler::prepare(process.engine, process.ownership, &settings).await?;
-        let ((), served) = tokio::join!(scheduler.run(), health);
-        Ok(served?)
+        Ok(health.run_beside(scheduler.run(), shutdown).await?)
     })
 }

@@ -25,8 +25,7 @@ fn main() -> ExitCode {
         let worker = gristmill_worker::prepare(process.engine, &settings);
         let asked = worker.clone();
         let readiness = process.readiness.with("intake", move || ready(gristmill_worker::check(&asked)));
-        let health = health::serve(settings.http.listen, readiness, process.metrics, shutdown);
-        let ((), served) = tokio::join!(gristmill_worker::run(worker), health);
-        Ok(served?)
+        let health = health::bind(settings.http.listen, readiness, process.metrics)?;
+        Ok(health.run_beside(gristmill_worker::run(worker), shutdown).await?)
     })
 }

@@ -92,13 +92,18 @@ impl Scheduler {
             let band = BandKey { queue: lane.queue.clone(), priority: lane.priority };
             lanes.entry(band).or_default().push(lane);
         }
-        let (mut rung, mut backlog) = (0, Vec::new());
+        let (mut rung, mut backlog, mut told) = (0, Vec::new(), Ok(()));
         for queue in self.engine.0.board.queues().into_iter().filter(|queue| !queue.paused) {
             for priority in Priority::ALL {
                 let band = BandKey { queue: queue.name.clone(), priority };
                 let feed = feeds.entry(band.clone()).or_default();
-                let ready = self.engine.broker().depth(&band).await;
-                let Some(ready) = self.no_depth.after(ready) else { continue };
+                let ready = match self.engine.broker().depth(&band).await {
+                    Ok(ready) => ready,
+                    Err(error) => {
+                        told = Err(error);
+                        continue;
+                    }
+                };
                 let window = feed.window(ready);
                 let Some(lanes) = lanes.get(&band) else {
                     feed.cursors.clear();
@@ -118,6 +123,7 @@ impl Scheduler {
                 }
             }
         }
+        self.no_depth.after(told);
         self.lead.set_backlog(backlog);
         Ok(rung)
     }

@@ -86,7 +86,10 @@ impl Worker {
         let until = now + self.0.config.lease;
         let claim = Claim { keys: keys.clone(), lease, worker: self.0.id, now, until, whom };
         let claimed = match engine.store().claim(claim).await {
-            Ok(claimed) => claimed,
+            Ok(claimed) => {
+                self.0.not_claimed.over();
+                claimed
+            }
             Err(error) => match self.read_back(lease, &keys, until, &error).await {
                 Some(claimed) => claimed,
                 None => {
@@ -115,13 +118,10 @@ impl Worker {
             return;
         }
         let keys: Vec<JobKey> = refused.keys().cloned().collect();
-        let waiting = match self.0.engine.store().waiting(&keys).await {
-            Ok(waiting) => waiting,
-            Err(error) => {
-                tracing::warn!(%error, "refused jobs could not be read; their dispatches are tried again");
-                self.0.inbox.put_back(refused.into_values().collect());
-                return tokio::time::sleep(ASK_AGAIN).await;
-            }
+        let waiting = self.0.engine.store().waiting(&keys).await;
+        let Some(waiting) = self.0.not_sorted.after(waiting) else {
+            self.0.inbox.put_back(refused.into_values().collect());
+            return tokio::time::sleep(ASK_AGAIN).await;
         };
         let mut again = Vec::new();
         for job in waiting {
@@ -144,7 +144,8 @@ impl Worker {
         until: Timestamp,
         error: &StoreError,
     ) -> Option<Vec<Claimed>> {
-        tracing::warn!(%error, "a claim got no clear answer; reading back what it holds");
+        tracing::debug!(jobs = keys.len(), "a claim got no clear answer");
+        self.0.not_claimed.met(error);
         while self.0.engine.now() < until {
             tokio::time::sleep(ASK_AGAIN).await;
             if let Ok(claimed) = self.0.engine.store().held(lease, keys).await {
@@ -171,8 +172,8 @@ impl Worker {
             let changes: Vec<Change> = waiting.iter().filter_map(|job| decide(job, engine.now()).ok()).collect();
             if changes.is_empty() { Ok(Vec::new()) } else { engine.store().apply(changes).await }
         };
-        if let Err(error) = written.await {
-            tracing::warn!(jobs = keys.len(), %error, "jobs could not be put off; they are rung again by their own clocks");
+        if self.0.not_put_off.after(written.await).is_none() {
+            tracing::debug!(jobs = keys.len(), "jobs could not be put off");
         }
     }
 }

@@ -1,17 +1,16 @@
 //! Heartbeat: renews every lease in one write, hears which jobs should stop, and says that the worker lives.
 //! A worker that could not renew stops its handlers before its leases end.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
-use gristmill_common::{WorkerRecord, http::LogLine, job::Change};
+use gristmill_common::WorkerRecord;
 use gristmill_storage::{Kind, Renewal};
 
 use super::{Worker, held::Stop};
 use crate::board::to_json;
 
-/// How often progress and log lines are stored, and leases are looked at.
-const FLUSH_EVERY: Duration = Duration::from_millis(250);
-
+/// How often leases are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// The job types are announced with every so many heartbeats.
 const ANNOUNCE_EVERY: u32 = 20;
 
@@ -54,7 +53,9 @@ impl Worker {
                             self.0.held.stop(hold, Stop::Requested);
                         }
                         // Or it was settled while the heartbeat was under way: then nobody minds.
-                        Renewal::Lost => self.0.held.stop(hold, Stop::LeaseLost),
+                        Renewal::Lost => {
+                            self.0.held.stop(hold, Stop::LeaseLost);
+                        }
                     }
                 }
             }
@@ -62,41 +63,26 @@ impl Worker {
         }
     }
 
-    /// Stores what handlers said, a few times a second, and stops those whose lease is about to end.
-    pub(super) async fn flush_reports(self) {
-        let mut tick = tokio::time::interval(FLUSH_EVERY);
+    /// Stops the handlers whose lease is about to end. It waits for no answer of the store: one that hangs is why they
+    /// end.
+    pub(super) async fn watch_leases(self) {
+        let mut tick = tokio::time::interval(LOOK_EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = self.0.stopped.cancelled() => return,
                 _ = tick.tick() => {}
             }
-            for hold in self.0.held.ending_before(self.0.engine.now() + 2 * FLUSH_EVERY) {
-                tracing::warn!(job.id = %hold.0.id, "the lease could not be renewed in time: the handler is stopped");
-                self.0.held.stop(&hold, Stop::LeaseLost);
+            let lost = self.0.lost.swap(0, Ordering::Relaxed);
+            if lost > 0 {
+                tracing::warn!(jobs = lost, "leases were lost; these jobs are somebody else's now");
             }
-            self.flush().await;
-        }
-    }
-
-    async fn flush(&self) {
-        let mut changes: Vec<Change> = Vec::new();
-        let mut lines = Vec::new();
-        for (job, reports) in self.0.held.reporting() {
-            let report = reports.take();
-            changes.extend(report.progress.and_then(|progress| job.report(progress).ok()));
-            lines.extend(
-                report
-                    .lines
-                    .into_iter()
-                    .map(|(at, message)| (job.key.clone(), LogLine { at, attempt: job.attempt, message })),
-            );
-        }
-        let store = self.0.engine.store();
-        let changed = if changes.is_empty() { Ok(Vec::new()) } else { store.apply(changes).await };
-        let logged = if lines.is_empty() { Ok(()) } else { store.append_logs(lines).await };
-        if let Err(error) = changed.map(|_| ()).and(logged) {
-            tracing::warn!(%error, "progress or log lines were not stored");
+            // Once is enough: they are held until their handlers have stopped.
+            let ending = self.0.held.ending_before(self.0.engine.now() + 2 * LOOK_EVERY);
+            let stopped = ending.iter().filter(|hold| self.0.held.stop(hold, Stop::LeaseLost)).count();
+            if stopped > 0 {
+                tracing::warn!(jobs = stopped, "leases could not be renewed in time: the handlers are stopped");
+            }
         }
     }
 

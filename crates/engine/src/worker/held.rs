@@ -116,14 +116,17 @@ impl Held {
         self.jobs().get(hold).map(|holding| holding.until)
     }
 
-    /// Tells the handler of a job to stop. The first reason stands, unless the lease is lost.
-    pub(crate) fn stop(&self, hold: &Hold, why: Stop) {
-        if let Some(holding) = self.jobs().get_mut(hold) {
-            if holding.stop.is_none() || why == Stop::LeaseLost {
-                holding.stop = Some(why);
-            }
-            holding.cancelled.cancel();
+    /// Tells the handler of a job to stop; says whether that is news. The first reason stands, unless the lease is
+    /// lost.
+    pub(crate) fn stop(&self, hold: &Hold, why: Stop) -> bool {
+        let mut jobs = self.jobs();
+        let Some(holding) = jobs.get_mut(hold) else { return false };
+        let is_news = holding.stop.is_none() || (why == Stop::LeaseLost && holding.stop != Some(why));
+        if is_news {
+            holding.stop = Some(why);
         }
+        holding.cancelled.cancel();
+        is_news
     }
 
     /// Why a job was told to stop, if it was.

@@ -1,7 +1,8 @@
 //! The worker: takes dispatches, claims jobs in batches, runs them, renews their leases, settles them.
 //!
 //! `intake` fills the inbox from the broker, `claim` turns what is in it into leases, `run` runs what is held,
-//! `settle` ends it, `heartbeat` keeps the leases, and `drain` gives back what cannot be finished.
+//! `settle` ends it, `heartbeat` keeps the leases, `reports` stores what handlers say, and `drain` gives back what cannot
+//! be finished.
 
 mod claim;
 mod drain;
@@ -9,6 +10,7 @@ mod heartbeat;
 mod held;
 mod inbox;
 mod intake;
+mod reports;
 mod run;
 mod settle;
 
@@ -82,9 +84,20 @@ struct Inner {
     /// How many jobs were claimed in all.
     claimed: AtomicUsize,
     intake: intake::Intakes,
+    /// What the store has not taken yet of what handlers said.
+    kept: reports::Kept,
+    /// How many leases were lost that nobody was told of yet.
+    lost: AtomicUsize,
     not_renewed: Trouble,
     not_said: Trouble,
     not_announced: Trouble,
+    not_reported: Trouble,
+    not_claimed: Trouble,
+    not_sorted: Trouble,
+    not_put_off: Trouble,
+    not_loaded: Trouble,
+    not_settled: Trouble,
+    given_up: Trouble,
     /// Trips when the last job is finished or given back: heartbeats go on until then.
     stopped: CancellationToken,
 }
@@ -104,9 +117,18 @@ impl Worker {
             pace: Pace::default(),
             claimed: AtomicUsize::new(0),
             intake: intake::Intakes::default(),
+            kept: reports::Kept::default(),
+            lost: AtomicUsize::new(0),
             not_renewed: Trouble::new("leases were not renewed; trying again"),
             not_said: Trouble::new("the worker could not say that it lives; trying again"),
             not_announced: Trouble::new("a job type was not announced; trying again"),
+            not_reported: Trouble::new("progress and log lines were not stored; trying again"),
+            not_claimed: Trouble::new("a claim got no clear answer; reading back what it holds"),
+            not_sorted: Trouble::new("jobs that a claim did not get could not be read; trying again"),
+            not_put_off: Trouble::new("jobs could not be put off; they are rung again by their own clocks"),
+            not_loaded: Trouble::new("payloads could not be read; their jobs are given back"),
+            not_settled: Trouble::new("what became of jobs could not be stored; trying again"),
+            given_up: Trouble::new("what became of jobs was not stored before their leases ended; they will run again"),
             stopped: CancellationToken::new(),
             engine,
             config,
@@ -125,14 +147,15 @@ impl Worker {
         let intake = tokio::spawn(self.clone().take_in());
         let claims = tokio::spawn(self.clone().claim_what_comes());
         let heartbeats = tokio::spawn(self.clone().keep_leases());
-        let reports = tokio::spawn(self.clone().flush_reports());
+        let leases = tokio::spawn(self.clone().watch_leases());
+        let reports = tokio::spawn(self.clone().store_reports());
         let pace = tokio::spawn(self.clone().measure_pace());
         self.0.engine.shutdown().cancelled().await;
         // No more is claimed once these have stopped.
         let _ = tokio::join!(intake, claims);
         self.drain().await;
         self.0.stopped.cancel();
-        let _ = tokio::join!(heartbeats, reports, pace);
+        let _ = tokio::join!(heartbeats, leases, reports, pace);
         self.say_goodbye().await;
     }
 

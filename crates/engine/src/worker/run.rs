@@ -6,7 +6,6 @@ use bytes::Bytes;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use gristmill_common::{
     Body, Class, Timestamp,
-    http::LogLine,
     job::{Failure, Job},
 };
 use gristmill_handlers::{Context, HandlerError, JobInfo, Text};
@@ -96,14 +95,21 @@ impl Worker {
         let Some(handler) = engine.0.registry.get(&job.job_type).cloned() else {
             return Outcome::GivenBack;
         };
+        let is_of_store = matches!(payload, Body::Blob(_));
         let payload = match engine.load_body(payload).await {
-            Ok(payload) => payload,
+            Ok(payload) => {
+                if is_of_store {
+                    self.0.not_loaded.over();
+                }
+                payload
+            }
             Err(error @ StoreError::Corrupt(_)) => {
                 return Outcome::Failed(failure("payload_unreadable", &error.to_string(), false));
             }
             // The store's trouble is not the job's.
             Err(error) => {
-                tracing::warn!(job.id = %job.key.id, %error, "the payload could not be read; the job is given back");
+                tracing::debug!(job.id = %job.key.id, "the payload could not be read");
+                self.0.not_loaded.met(&error);
                 return Outcome::GivenBack;
             }
         };
@@ -140,7 +146,7 @@ impl Worker {
             }
         };
         let outcome = self.see_through(job, hold, work, cancelled).await;
-        self.store_log(job, reports.take().lines).await;
+        self.store_last_lines(job, reports.take().lines).await;
         outcome
     }
 
@@ -171,19 +177,6 @@ impl Worker {
             (_, Some(Stop::Draining)) => Outcome::GivenBack,
             (Some(Err(failure)), _) => Outcome::Failed(failure),
             (None, _) => Outcome::Failed(failure("not_stopped", "it was stopped before its handler returned", true)),
-        }
-    }
-
-    async fn store_log(&self, job: &Job, lines: Vec<(Timestamp, String)>) {
-        if lines.is_empty() {
-            return;
-        }
-        let lines = lines
-            .into_iter()
-            .map(|(at, message)| (job.key.clone(), LogLine { at, attempt: job.attempt, message }))
-            .collect();
-        if let Err(error) = self.0.engine.store().append_logs(lines).await {
-            tracing::warn!(job.id = %job.key.id, %error, "log lines were not stored");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Settle: ends an attempt with one compare-and-set on its lease.
 
-use std::time::Duration;
+use std::{fmt::Display, sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
 use gristmill_common::{
@@ -36,7 +36,8 @@ impl Worker {
         let limits = engine.limits();
         let settled = match outcome {
             Outcome::Lost => {
-                tracing::warn!(job.id = %job.key.id, "the lease was lost; the job is somebody else's now");
+                tracing::debug!(job.id = %job.key.id, "the lease was lost");
+                self.0.lost.fetch_add(1, Ordering::Relaxed);
                 return;
             }
             Outcome::GivenBack => self.decide_and_write(job, |job| job.release(engine.now(), limits)).await,
@@ -70,12 +71,21 @@ impl Worker {
             match engine.keep_body(&job.key, result.clone()).await {
                 Ok(body) => return Some(body),
                 Err(error) if self.lease_has_ended(job) => {
-                    tracing::error!(job.id = %job.key.id, %error, "a result could not be stored; the job will run again");
+                    self.give_up(job, &error);
                     return None;
                 }
-                Err(_) => tokio::time::sleep(ASK_AGAIN).await,
+                Err(error) => {
+                    self.0.not_settled.met(&error);
+                    tokio::time::sleep(ASK_AGAIN).await;
+                }
             }
         }
+    }
+
+    /// The lease has ended, and with it the right to say what became of the job.
+    fn give_up(&self, job: &Job, error: &impl Display) {
+        tracing::debug!(job.id = %job.key.id, "an attempt could not be settled; the job will run again");
+        self.0.given_up.met(error);
     }
 
     fn lease_has_ended(&self, job: &Job) -> bool {
@@ -98,12 +108,15 @@ impl Worker {
             let Ok(change) = decide(&seen) else { return Settled::Refused };
             match store.apply(vec![change]).await {
                 Ok(mut changed) => {
+                    self.0.not_settled.over();
                     if let Some(job) = changed.pop().flatten() {
+                        self.0.given_up.over();
                         return Settled::Written(Box::new(job));
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(job.id = %claimed.key.id, %error, "a settle got no clear answer; reading back");
+                    tracing::debug!(job.id = %claimed.key.id, "a settle got no clear answer; reading back");
+                    self.0.not_settled.met(&error);
                     tokio::time::sleep(ASK_AGAIN).await;
                 }
             }
@@ -118,7 +131,7 @@ impl Worker {
                     Ok(_) => return Settled::Refused,
                     Err(error) => {
                         if self.lease_has_ended(claimed) {
-                            tracing::error!(job.id = %claimed.key.id, %error, "an attempt could not be settled; the job will run again");
+                            self.give_up(claimed, &error);
                             return Settled::Unknown;
                         }
                         tokio::time::sleep(ASK_AGAIN).await;

@@ -11,7 +11,7 @@ use actix_web::{
 use serde_json::json;
 
 pub use readiness::{CheckResult, Readiness, Report, Status};
-pub use server::{bind, serve};
+pub use server::bind;
 
 use crate::telemetry::Metrics;
 

@@ -1,18 +1,21 @@
 //! A small HTTP server of health and metrics, for the processes that serve nothing else.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use actix_web::{App, HttpServer, middleware::DefaultHeaders};
-use tokio_util::sync::CancellationToken;
 
 use super::{Readiness, routes};
-use crate::{server::Server, telemetry::Metrics};
+use crate::{
+    server::{NotBound, Server},
+    telemetry::Metrics,
+};
 
-/// Takes the address for such a server; port 0 takes a free port. Inside a tokio runtime.
+/// Takes the address for such a server, and logs it; port 0 takes a free port. Inside a tokio runtime.
 ///
 /// # Errors
 /// The address cannot be taken.
-pub fn bind(listen: SocketAddr, readiness: Readiness, metrics: Metrics) -> io::Result<Server> {
+pub fn bind(listen: SocketAddr, readiness: Readiness, metrics: Metrics) -> Result<Server, NotBound> {
+    let not_bound = |reason| NotBound { address: listen, reason };
     let app = move || {
         App::new()
             .wrap(DefaultHeaders::new().add(("X-Content-Type-Options", "nosniff")))
@@ -24,21 +27,9 @@ pub fn bind(listen: SocketAddr, readiness: Readiness, metrics: Metrics) -> io::R
         .client_request_timeout(Duration::from_secs(5))
         .keep_alive(Duration::from_secs(75))
         .shutdown_timeout(2)
-        .bind(listen)?;
-    Server::of(&bound.addrs(), bound.run())
-}
-
-/// Serves health and metrics until `shutdown`, and logs where.
-///
-/// # Errors
-/// The address cannot be taken, or the server ended by itself.
-pub async fn serve(
-    listen: SocketAddr,
-    readiness: Readiness,
-    metrics: Metrics,
-    shutdown: CancellationToken,
-) -> io::Result<()> {
-    let server = bind(listen, readiness, metrics)?;
+        .bind(listen)
+        .map_err(not_bound)?;
+    let server = Server::of(&bound.addrs(), bound.run()).map_err(not_bound)?;
     tracing::info!(http.address = %server.address(), "health and metrics are served on http://{}", server.address());
-    server.run(shutdown).await
+    Ok(server)
 }

@@ -1,6 +1,7 @@
 //! The bad days of a fleet: processes killed, servers that go away, come back, forget, or were never there. Each test
 //! has a fleet of its own, and what hurts RabbitMQ, a node of its own. One after the other: each needs the machine.
 
+mod by_hand;
 mod kills;
 mod purge;
 mod start;
@@ -9,8 +10,12 @@ mod trace;
 mod window;
 mod wrong;
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
+use gristmill_common::job::Priority;
 use gristmill_testkit::{FleetBuilder, Http, Process, eventually};
 use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard};
@@ -81,6 +86,18 @@ impl Complaints {
         self.0.len()
     }
 
+    /// Nothing was said again and again. What is said of a queue may be said of each of its bands.
+    #[track_caller]
+    pub(crate) fn none_is_repeated(&self) {
+        let mut times: BTreeMap<String, usize> = BTreeMap::new();
+        for mut line in self.0.iter().cloned() {
+            line["timestamp"] = Value::Null;
+            *times.entry(line.to_string()).or_default() += 1;
+        }
+        times.retain(|_, times| *times > Priority::ALL.len());
+        assert!(times.is_empty(), "said again and again: {times:#?}");
+    }
+
     /// The one line of this crate.
     #[track_caller]
     pub(crate) fn line_of(&self, name: &str) -> String {
@@ -88,6 +105,7 @@ impl Complaints {
         assert_eq!(lines.len(), 1, "{name} says it once: {:#?}", self.0);
         lines.concat()
     }
+
     fn lines_of(&self, name: &str) -> impl Iterator<Item = &Value> {
         self.0.iter().filter(move |line| line["target"].as_str().is_some_and(|target| target.starts_with(name)))
     }

@@ -7,7 +7,7 @@ use gristmill_testkit::{Answer, Http};
 use reqwest::{Body, Method};
 use serde_json::{Value, json};
 
-use crate::stand::{MAX_TEXT_BYTES, unique};
+use crate::stand::{max_text_bytes, unique};
 
 const TESTDATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata");
 /// Where a payload or a result is kept apart from its job.
@@ -52,7 +52,7 @@ pub(crate) async fn texts_that_are_refused_leave_nothing(http: Http) {
     broken[150_000] = 0xff;
     let refused = send(&http, &query, broken).await.refused(422, "invalid_utf8");
     assert!(refused.json["detail"].as_str().is_some_and(|detail| detail.contains("150000")), "{}", refused.text);
-    let too_large = vec![b'a'; MAX_TEXT_BYTES + 1];
+    let too_large = vec![b'a'; max_text_bytes() + 1];
     send(&http, &query, too_large).await.refused(413, "payload_too_large");
     send(&http, &format!("{query}&colour=red"), "a").await.refused(422, "invalid_query").at("?colour");
     let not_taken = http.call(Method::POST, &format!("/jobs?type=sleep{query}")).header("Content-Type", "text/plain");

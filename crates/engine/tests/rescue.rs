@@ -4,11 +4,39 @@ mod support;
 
 use std::time::Duration;
 
-use gristmill_common::{State, job::Limits};
+use gristmill_common::{
+    State,
+    job::{Job, Limits},
+};
 use gristmill_engine::{Origin, Scheduler, SchedulerConfig};
 use serde_json::json;
 use support::{Rig, request, tenant, with};
 use tokio::{task::JoinHandle, time::timeout};
+
+/// Jobs that so many workers have died of while they ran, each for a quarter of a second, have run; in the order in
+/// which they started.
+async fn run_after_rescues(rescues: u32, jobs: usize) -> Vec<Job> {
+    let rig = Rig::new().await;
+    let mut keys = Vec::new();
+    for _ in 0..jobs {
+        keys.push(rig.submit(request("sleep", json!({"ms": 250}))).await);
+    }
+    let scheduler = Scheduler::new(rig.engine.clone(), SchedulerConfig::default());
+    for _ in 0..rescues {
+        for key in &keys {
+            rig.claim_and_die(key).await;
+        }
+        assert_eq!(scheduler.rescue_what_ran_before().await.expect("rescued"), jobs);
+    }
+    rig.work();
+    rig.schedule();
+    let mut ended = Vec::new();
+    for key in &keys {
+        ended.push(rig.reaches(key, State::Succeeded).await);
+    }
+    ended.sort_by_key(|job| job.started_at);
+    ended
+}
 
 fn scheduler(rig: &Rig, lease: Duration) -> JoinHandle<()> {
     let config = SchedulerConfig { tick: Duration::from_millis(20), leader_lease: Duration::from_millis(300), lease };
@@ -44,6 +72,24 @@ async fn a_job_that_costs_too_many_workers_becomes_a_dead_letter() {
     let job = rig.job(&key).await;
     assert_eq!((job.state, job.rescues), (State::Failed, most + 1));
     assert_eq!(job.error.expect("an error").code, "worker_lost");
+}
+
+/// A lost worker may leave hundreds behind: all but one of them are harmless.
+#[tokio::test]
+async fn jobs_that_were_rescued_once_run_beside_each_other() {
+    let jobs = run_after_rescues(1, 20).await;
+    let first_end = jobs.iter().filter_map(|job| job.finished_at).min();
+    let started_before = jobs.iter().filter(|job| job.started_at < first_end).count();
+    assert!(started_before > 10, "{started_before} of 20 had started when the first one ended");
+    assert!(jobs.iter().all(|job| job.rescues == 1 && job.attempt == 1));
+}
+
+#[tokio::test]
+async fn jobs_that_were_rescued_twice_run_one_after_the_other() {
+    let jobs = run_after_rescues(2, 4).await;
+    for pair in jobs.windows(2) {
+        assert!(pair[0].finished_at <= pair[1].started_at, "two of them ran at once");
+    }
 }
 
 /// A standby has seen for itself that the store was within reach: it need not wait for another lease.

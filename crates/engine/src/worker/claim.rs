@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::atomic::Ordering, time::Duration};
 
+use futures::future::join_all;
 use gristmill_common::{
     BandKey, LeaseId, Timestamp,
     job::{Change, IllegalTransition, Job, JobKey},
@@ -28,6 +29,9 @@ impl Worker {
             {
                 self.claim(vec![alone], Whom::Any).await;
             }
+            // One lost worker leaves many jobs behind that were rescued once: they need not wait for each other.
+            let rescued = self.0.inbox.take_rescued_once(self.room());
+            join_all(rescued.into_iter().map(|one| self.claim(vec![one], Whom::Any))).await;
             let picked = self.0.inbox.take(self.room());
             let picked = self.sort_out(picked).await;
             self.claim(picked, Whom::NeverRescued).await;
@@ -44,7 +48,8 @@ impl Worker {
                 room.await;
                 continue;
             }
-            if self.0.inbox.has_one_alone() && !self.0.held.has_one_alone() {
+            let alone_may_go = self.0.inbox.has_one_alone() && !self.0.held.has_one_alone();
+            if alone_may_go || self.0.inbox.has_one_rescued_once() {
                 return;
             }
             tokio::select! {
@@ -106,7 +111,7 @@ impl Worker {
             if let Some((_, in_hand)) = by_key.remove(&claimed.job.key) {
                 in_hand.ack();
             }
-            self.start(claimed, until, whom);
+            self.start(claimed, until);
         }
         doubled.into_iter().for_each(InHand::ack);
         self.of_those_refused(by_key).await
@@ -126,7 +131,7 @@ impl Worker {
         let mut again = Vec::new();
         for job in waiting {
             match refused.remove(&job.key) {
-                Some((band, in_hand)) if job.rescues > 0 => self.0.inbox.set_aside(&band, in_hand),
+                Some((band, in_hand)) if job.rescues > 0 => self.0.inbox.set_aside(&band, in_hand, job.rescues),
                 // The claim failed, or the job was given back just now.
                 Some(taken) => again.push(taken),
                 None => {}

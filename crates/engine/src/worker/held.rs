@@ -11,7 +11,6 @@ use gristmill_common::{
     job::{Job, JobKey},
 };
 use gristmill_handlers::Reports;
-use gristmill_storage::Whom;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -39,7 +38,6 @@ pub(crate) struct Held {
 struct Holding {
     job: Arc<Job>,
     until: Timestamp,
-    whom: Whom,
     cancelled: CancellationToken,
     stop: Option<Stop>,
     reports: Option<Reports>,
@@ -47,9 +45,9 @@ struct Holding {
 
 impl Held {
     /// Holds a job from its claim on; the token tells its handler to stop.
-    pub(crate) fn hold(&self, job: Arc<Job>, hold: Hold, until: Timestamp, whom: Whom) -> CancellationToken {
+    pub(crate) fn hold(&self, job: Arc<Job>, hold: Hold, until: Timestamp) -> CancellationToken {
         let cancelled = CancellationToken::new();
-        let holding = Holding { job, until, whom, cancelled: cancelled.clone(), stop: None, reports: None };
+        let holding = Holding { job, until, cancelled: cancelled.clone(), stop: None, reports: None };
         self.jobs().insert(hold, holding);
         cancelled
     }
@@ -74,9 +72,9 @@ impl Held {
         self.jobs().len()
     }
 
-    /// Whether one is held that was claimed alone.
+    /// Whether one is held that must be alone: it was rescued more than once, so it may be what kills its workers.
     pub(crate) fn has_one_alone(&self) -> bool {
-        self.jobs().values().any(|holding| holding.whom == Whom::Any)
+        self.jobs().values().any(|holding| holding.job.rescues > 1)
     }
 
     /// Waits until nothing is held, at most so long; says whether it came to that.
@@ -163,8 +161,8 @@ mod tests {
         let until = Timestamp::from_millis(1);
         let [old, new] = [LeaseId::fresh(), LeaseId::fresh()].map(|lease| (key.clone(), lease));
         let job = Arc::new(Job::accepted(key.clone(), "sleep".parse().expect("a name"), until));
-        held.hold(job.clone(), old.clone(), until, Whom::NeverRescued);
-        let runs = held.hold(job, new.clone(), until, Whom::NeverRescued);
+        held.hold(job.clone(), old.clone(), until);
+        let runs = held.hold(job, new.clone(), until);
         held.stop(&old, Stop::LeaseLost);
         held.release(&old);
         assert_eq!(held.holds(), [new]);

@@ -46,7 +46,9 @@ pub(crate) struct Inbox {
 #[derive(Default)]
 struct Band {
     waiting: VecDeque<InHand>,
-    /// Those that were rescued before: each is to be claimed alone.
+    /// Those that were rescued once, perhaps by another's fault: each is to be claimed by itself.
+    rescued_once: VecDeque<InHand>,
+    /// Those that were rescued more often: each is to be claimed while no other such job is held.
     alone: VecDeque<InHand>,
     /// Its claim to the next turn: grows by its weight with each turn, and pays for the turn it gets.
     credit: i64,
@@ -67,24 +69,42 @@ impl Inbox {
         }
     }
 
-    /// Sets a dispatch aside whose job must be claimed alone.
-    pub(crate) fn set_aside(&self, band: &BandKey, dispatch: InHand) {
-        self.bands().entry(band.clone()).or_default().alone.push_back(dispatch);
+    /// Sets a dispatch aside whose job was rescued so often.
+    pub(crate) fn set_aside(&self, band: &BandKey, dispatch: InHand, rescues: u32) {
+        let mut bands = self.bands();
+        let band = bands.entry(band.clone()).or_default();
+        let aside = if rescues > 1 { &mut band.alone } else { &mut band.rescued_once };
+        aside.push_back(dispatch);
     }
 
-    /// Takes one that was set aside.
+    /// Takes one of those that must be alone.
     pub(crate) fn take_alone(&self) -> Option<(BandKey, InHand)> {
         self.bands().iter_mut().find_map(|(key, band)| Some((key.clone(), band.alone.pop_front()?)))
     }
 
-    /// Whether one was set aside.
+    /// Takes at most so many of those that were rescued once.
+    pub(crate) fn take_rescued_once(&self, most: usize) -> Vec<(BandKey, InHand)> {
+        let mut taken = Vec::new();
+        for (key, band) in self.bands().iter_mut() {
+            let some = band.rescued_once.len().min(most - taken.len());
+            taken.extend(band.rescued_once.drain(..some).map(|dispatch| (key.clone(), dispatch)));
+        }
+        taken
+    }
+
+    /// Whether one must be alone.
     pub(crate) fn has_one_alone(&self) -> bool {
         self.bands().values().any(|band| !band.alone.is_empty())
     }
 
+    /// Whether one was rescued once.
+    pub(crate) fn has_one_rescued_once(&self) -> bool {
+        self.bands().values().any(|band| !band.rescued_once.is_empty())
+    }
+
     /// How many dispatches of a band are in hand.
     pub(crate) fn len(&self, band: &BandKey) -> usize {
-        self.bands().get(band).map_or(0, |band| band.waiting.len() + band.alone.len())
+        self.bands().get(band).map_or(0, |band| band.waiting.len() + band.rescued_once.len() + band.alone.len())
     }
 
     /// Drops what is in hand of a band whose consumer is gone.
@@ -121,7 +141,7 @@ impl Inbox {
     pub(crate) fn take_older_than(&self, age: Duration) -> Vec<InHand> {
         let mut old = Vec::new();
         for band in self.bands().values_mut() {
-            for waiting in [&mut band.waiting, &mut band.alone] {
+            for waiting in [&mut band.waiting, &mut band.rescued_once, &mut band.alone] {
                 while waiting.front().is_some_and(|dispatch| dispatch.since.elapsed() > age) {
                     old.extend(waiting.pop_front());
                 }
@@ -223,10 +243,14 @@ mod tests {
         let inbox = Inbox::default();
         let _acks = fill(&inbox, Priority::Normal, 2);
         let (band, first) = inbox.take(1).remove(0);
-        inbox.set_aside(&band, first);
-        assert_eq!((inbox.len(&band), inbox.take(10).len(), inbox.has_one_alone()), (2, 1, true));
+        inbox.set_aside(&band, first, 1);
+        assert_eq!((inbox.len(&band), inbox.take(10).len(), inbox.has_one_rescued_once()), (2, 1, true));
+        assert!(!inbox.has_one_alone() && inbox.take_rescued_once(0).is_empty());
+        let (_, again) = inbox.take_rescued_once(10).pop().expect("it was set aside");
+        inbox.set_aside(&band, again, 2);
+        assert!(inbox.has_one_alone() && !inbox.has_one_rescued_once());
         let (_, again) = inbox.take_alone().expect("it was set aside");
-        inbox.set_aside(&band, again);
+        inbox.set_aside(&band, again, 3);
         inbox.forget(&band);
         assert!(inbox.take_alone().is_none());
     }

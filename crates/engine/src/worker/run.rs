@@ -9,7 +9,7 @@ use gristmill_common::{
     job::{Failure, Job},
 };
 use gristmill_handlers::{Context, HandlerError, JobInfo, Text};
-use gristmill_storage::{Claimed, StoreError, Whom};
+use gristmill_storage::{Claimed, StoreError};
 use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -38,12 +38,12 @@ type Work = Pin<Box<dyn Future<Output = Result<Bytes, Failure>> + Send>>;
 
 impl Worker {
     /// Holds a claimed job, and runs it as soon as there is a slot.
-    pub(super) fn start(&self, claimed: Claimed, until: Timestamp, whom: Whom) {
+    pub(super) fn start(&self, claimed: Claimed, until: Timestamp) {
         let Claimed { job, payload, text } = claimed;
         let Some(lease) = job.lease else { return };
         let job = Arc::new(job);
         let hold = (job.key.clone(), lease);
-        let cancelled = self.0.held.hold(job.clone(), hold.clone(), until, whom);
+        let cancelled = self.0.held.hold(job.clone(), hold.clone(), until);
         let worker = self.clone();
         let span = span_of(&job);
         let life = async move {

@@ -6,7 +6,7 @@ use std::{
     str::FromStr,
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -87,13 +87,17 @@ impl FromStr for Timestamp {
 crate::serde_as_text!(Timestamp);
 
 /// The one clock of a process: the wall clock at its start, carried on by a monotonic one, so that a step of
-/// the host's clock moves nothing. A store that has a clock of its own corrects it with [`Clock::shift`], and
-/// so does a test that wants to see tomorrow. Clones are the same clock.
+/// the host's clock moves nothing. A store that has a clock of its own corrects it with [`Clock::correct`]; a test
+/// that wants to see tomorrow uses [`Clock::shift`]. Clones are the same clock.
 #[derive(Debug, Clone)]
 pub struct Clock {
     origin: Instant,
     millis_at_origin: Arc<AtomicI64>,
+    corrections: Arc<AtomicU64>,
 }
+
+/// A correction of more than this is a step: somebody has set the clock that this one goes by.
+const STEP_MS: u64 = 500;
 
 impl Clock {
     /// A clock that starts at the host's time.
@@ -101,19 +105,35 @@ impl Clock {
     pub fn start() -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let millis = i64::try_from(now.as_millis()).unwrap_or(LAST);
-        Self { origin: Instant::now(), millis_at_origin: Arc::new(AtomicI64::new(millis)) }
+        Self { origin: Instant::now(), millis_at_origin: Arc::new(AtomicI64::new(millis)), corrections: Arc::default() }
     }
 
     /// The present moment.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         let passed = i64::try_from(self.origin.elapsed().as_millis()).unwrap_or(LAST);
-        Timestamp::from_millis(self.millis_at_origin.load(Ordering::Relaxed).saturating_add(passed))
+        Timestamp::from_millis(self.millis_at_origin.load(Ordering::SeqCst).saturating_add(passed))
     }
 
     /// Moves the clock by so many milliseconds, forward or back.
     pub fn shift(&self, millis: i64) {
-        self.millis_at_origin.fetch_add(millis, Ordering::Relaxed);
+        self.millis_at_origin.fetch_add(millis, Ordering::SeqCst);
+    }
+
+    /// Moves the clock by what it differs from the one that all processes go by.
+    pub fn correct(&self, millis: i64) {
+        // Counted before it shows: whoever reads the new time and then the count sees that there was a step.
+        if millis.unsigned_abs() > STEP_MS {
+            self.corrections.fetch_add(1, Ordering::SeqCst);
+        }
+        self.shift(millis);
+    }
+
+    /// How often it was corrected by more than half a second. Other processes go by the same clock, but do not all see
+    /// a step of it at once.
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        self.corrections.load(Ordering::SeqCst)
     }
 }
 
@@ -134,6 +154,15 @@ mod tests {
         for bad in ["", "now", "2026-11-21", "2026-11-21T08:00:00", "1969-12-31T23:59:59Z", "12026-01-01T00:00:00Z"] {
             assert_eq!(bad.parse::<Timestamp>(), Err(InvalidTimestamp), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_correction_counts_as_a_step_when_it_is_a_large_one() {
+        let clock = Clock::start();
+        clock.correct(-500);
+        assert_eq!(clock.steps(), 0);
+        clock.clone().correct(-501);
+        assert_eq!(clock.steps(), 1);
     }
 
     #[test]

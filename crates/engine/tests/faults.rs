@@ -201,9 +201,12 @@ async fn urgent_jobs_go_first_and_the_others_are_not_starved() {
         started.push((job.started_at, job.priority));
     }
     started.sort();
-    let among_the_first = |priority| started[..60].iter().filter(|(_, of)| *of == priority).count();
-    let [high, normal, low] = Priority::ALL.map(among_the_first);
-    assert!(high > normal && normal > low && low > 0, "high {high}, normal {normal}, low {low}");
+    let places = |priority| started.iter().enumerate().filter(move |(_, (_, of))| *of == priority).map(|(at, _)| at);
+    let [high, normal, low] = Priority::ALL.map(|priority| places(priority).sum::<usize>() / 60);
+    assert!(high < normal && normal < low, "mean places: high {high}, normal {normal}, low {low}");
+    let first_low = places(Priority::Low).next().expect("a place");
+    let last_high = places(Priority::High).next_back().expect("a place");
+    assert!(first_low < last_high, "low waited for all of high");
 }
 
 #[tokio::test]

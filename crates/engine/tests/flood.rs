@@ -19,8 +19,10 @@ use support::{Rig, request, tenant};
 const BATCH: usize = 1_000;
 /// What RabbitMQ takes although it is full: what a publisher had sent when the quorum queue came to its limit.
 const ON_ITS_WAY: usize = 1_024;
-/// Within this time another tenant's job has begun and ended.
-const SOON: Duration = Duration::from_secs(5);
+/// What was run before the other tenant's job was submitted, and while its end was heard of.
+const AT_WORK: u64 = 2_000;
+/// After so long the other tenant's job is stuck.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn jobs() -> usize {
     env::var("GRISTMILL_FLOOD").map_or(20_000, |jobs| jobs.parse().expect("a number"))
@@ -55,7 +57,7 @@ async fn flooded_by(rig: &Rig, jobs: usize) {
     let submitted = Instant::now();
     let origin = Origin { tenant: tenant("other"), ..Origin::default() };
     let other = rig.engine.submit(origin, request("sleep", json!({"ms": 0}))).await.expect("accepted").key;
-    rig.engine.wait(&other, 2 * SOON).await.expect("a job");
+    rig.engine.wait(&other, PATIENCE).await.expect("a job");
     let waited = submitted.elapsed();
     let left = rig.engine.stats(&tenant("default")).await.expect("statistics").counts.queued;
     println!(
@@ -63,8 +65,8 @@ async fn flooded_by(rig: &Rig, jobs: usize) {
          {waited:.2?}, with {left} of the flood left"
     );
     assert_eq!(rig.job(&other).await.state, State::Succeeded);
-    assert!(left > 0, "there is a backlog still");
-    assert!(waited < SOON, "the other tenant waited {waited:?}");
+    // It had to wait for what was in the broker before it, and for no more.
+    assert!(left + (MOST_READY + ON_ITS_WAY) as u64 + AT_WORK >= jobs as u64, "{left} of the flood are left");
     rig.shutdown.cancel();
 }
 

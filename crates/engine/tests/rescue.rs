@@ -5,12 +5,12 @@ mod support;
 use std::time::Duration;
 
 use gristmill_common::{
-    State,
+    Clock, State,
     job::{Job, Limits},
 };
-use gristmill_engine::{Origin, Scheduler, SchedulerConfig};
+use gristmill_engine::{Engine, EngineConfig, Origin, Scheduler, SchedulerConfig, WorkerConfig};
 use serde_json::json;
-use support::{Rig, request, tenant, with};
+use support::{Rig, registry, request, tenant, with};
 use tokio::{task::JoinHandle, time::timeout};
 
 /// Jobs that so many workers have died of while they ran, each for a quarter of a second, have run; in the order in
@@ -90,6 +90,34 @@ async fn jobs_that_were_rescued_twice_run_one_after_the_other() {
     for pair in jobs.windows(2) {
         assert!(pair[0].finished_at <= pair[1].started_at, "two of them ran at once");
     }
+}
+
+/// The store's server had its clock set: the leader sees it some seconds before the worker does.
+#[tokio::test]
+async fn a_step_of_the_stores_clock_costs_nobody_a_lease() {
+    const LEASE: Duration = Duration::from_secs(2);
+    const STEP_MS: i64 = 60_000;
+    let rig = Rig::new().await;
+    let leaders_clock = Clock::start();
+    let (store, broker) = (rig.store.clone(), rig.broker.clone());
+    let leader =
+        Engine::start(store, broker, registry(), leaders_clock.clone(), EngineConfig::default(), rig.shutdown.clone());
+    let leader = leader.await.expect("an engine");
+    let config = SchedulerConfig { tick: Duration::from_millis(20), lease: LEASE, ..SchedulerConfig::default() };
+    let scheduler = Scheduler::new(leader, config);
+    tokio::spawn(async move { scheduler.run().await });
+    rig.work_with(WorkerConfig { lease: LEASE, heartbeat: Duration::from_millis(100), ..WorkerConfig::default() });
+    let key = rig.submit(request("spin", json!({}))).await;
+    rig.reaches(&key, State::Running).await;
+    tokio::time::sleep(LEASE + Duration::from_millis(500)).await;
+    leaders_clock.correct(STEP_MS);
+    tokio::time::sleep(LEASE / 2).await;
+    rig.clock.correct(STEP_MS);
+    tokio::time::sleep(2 * LEASE).await;
+    let job = rig.job(&key).await;
+    assert_eq!((job.state, job.rescues, job.claims), (State::Running, 0, 1));
+    rig.engine.cancel(&key).await.expect("asked to stop");
+    rig.reaches(&key, State::Cancelled).await;
 }
 
 /// A standby has seen for itself that the store was within reach: it need not wait for another lease.

@@ -142,9 +142,18 @@ impl Scheduler {
     /// Beside the other duties, however much these have to do: jobs of a lost worker run again soon after their
     /// lease has ended.
     async fn rescue_whom_workers_lost(&self) {
+        let clock = self.engine.clock();
+        let mut steps = clock.steps();
         while self.next_tick().await {
+            let now = self.engine.now();
+            let steps_by_now = clock.steps();
+            if steps_by_now != steps {
+                // Workers have renewed by the clock as it was, and need a lease's time to see that it was set.
+                self.lead.lost_the_store();
+                steps = steps_by_now;
+            }
             if self.lead.reached_store_for() >= self.config.lease {
-                self.see_to(&self.duties.rescue, self.rescue_expired(self.engine.now())).await;
+                self.see_to(&self.duties.rescue, self.rescue_expired(now)).await;
             }
         }
     }

@@ -1,6 +1,10 @@
 //! Claim: turns dispatches in hand into leases, many in one write.
 
-use std::{collections::BTreeMap, sync::atomic::Ordering, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 use futures::future::join_all;
 use gristmill_common::{
@@ -88,8 +92,8 @@ impl Worker {
         let now = engine.now();
         let keys: Vec<JobKey> = by_key.keys().cloned().collect();
         let lease = LeaseId::fresh();
-        let until = now + self.0.config.lease;
-        let claim = Claim { keys: keys.clone(), lease, worker: self.0.id, now, until, whom };
+        let until = Instant::now() + self.0.config.lease;
+        let claim = Claim { keys: keys.clone(), lease, worker: self.0.id, now, until: now + self.0.config.lease, whom };
         let claimed = match engine.store().claim(claim).await {
             Ok(claimed) => {
                 self.0.not_claimed.over();
@@ -146,12 +150,12 @@ impl Worker {
         &self,
         lease: LeaseId,
         keys: &[JobKey],
-        until: Timestamp,
+        until: Instant,
         error: &StoreError,
     ) -> Option<Vec<Claimed>> {
         tracing::debug!(jobs = keys.len(), "a claim got no clear answer");
         self.0.not_claimed.met(error);
-        while self.0.engine.now() < until {
+        while Instant::now() < until {
             tokio::time::sleep(ASK_AGAIN).await;
             if let Ok(claimed) = self.0.engine.store().held(lease, keys).await {
                 return Some(claimed);

@@ -1,7 +1,10 @@
 //! Heartbeat: renews every lease in one write, hears which jobs should stop, and says that the worker lives.
 //! A worker that could not renew stops its handlers before its leases end.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 use gristmill_common::WorkerRecord;
 use gristmill_storage::{Kind, Renewal};
@@ -41,8 +44,8 @@ impl Worker {
         if held.is_empty() {
             return;
         }
-        let until = self.0.engine.now() + self.0.config.lease;
-        match self.0.engine.store().renew(&held, until).await {
+        let until = Instant::now() + self.0.config.lease;
+        match self.0.engine.store().renew(&held, self.0.engine.now() + self.0.config.lease).await {
             Ok(renewals) => {
                 self.0.not_renewed.over();
                 for (hold, renewal) in held.iter().zip(renewals) {
@@ -78,7 +81,7 @@ impl Worker {
                 tracing::warn!(jobs = lost, "leases were lost; these jobs are somebody else's now");
             }
             // Once is enough: they are held until their handlers have stopped.
-            let ending = self.0.held.ending_before(self.0.engine.now() + 2 * LOOK_EVERY);
+            let ending = self.0.held.ending_before(Instant::now() + 2 * LOOK_EVERY);
             let stopped = ending.iter().filter(|hold| self.0.held.stop(hold, Stop::LeaseLost)).count();
             if stopped > 0 {
                 tracing::warn!(jobs = stopped, "leases could not be renewed in time: the handlers are stopped");

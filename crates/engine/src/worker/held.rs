@@ -3,11 +3,11 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use gristmill_common::{
-    LeaseId, Timestamp,
+    LeaseId,
     job::{Job, JobKey},
 };
 use gristmill_handlers::Reports;
@@ -37,7 +37,8 @@ pub(crate) struct Held {
 
 struct Holding {
     job: Arc<Job>,
-    until: Timestamp,
+    /// Reckoned from before the lease was asked for, and by no clock that anybody can set.
+    until: Instant,
     cancelled: CancellationToken,
     stop: Option<Stop>,
     reports: Option<Reports>,
@@ -45,7 +46,7 @@ struct Holding {
 
 impl Held {
     /// Holds a job from its claim on; the token tells its handler to stop.
-    pub(crate) fn hold(&self, job: Arc<Job>, hold: Hold, until: Timestamp) -> CancellationToken {
+    pub(crate) fn hold(&self, job: Arc<Job>, hold: Hold, until: Instant) -> CancellationToken {
         let cancelled = CancellationToken::new();
         let holding = Holding { job, until, cancelled: cancelled.clone(), stop: None, reports: None };
         self.jobs().insert(hold, holding);
@@ -103,14 +104,14 @@ impl Held {
     }
 
     /// The lease of this job was renewed.
-    pub(crate) fn renewed(&self, hold: &Hold, until: Timestamp) {
+    pub(crate) fn renewed(&self, hold: &Hold, until: Instant) {
         if let Some(holding) = self.jobs().get_mut(hold) {
             holding.until = until;
         }
     }
 
     /// Until when the lease of this job holds.
-    pub(crate) fn holds_until(&self, hold: &Hold) -> Option<Timestamp> {
+    pub(crate) fn holds_until(&self, hold: &Hold) -> Option<Instant> {
         self.jobs().get(hold).map(|holding| holding.until)
     }
 
@@ -133,7 +134,7 @@ impl Held {
     }
 
     /// The jobs whose lease ends before this time.
-    pub(crate) fn ending_before(&self, time: Timestamp) -> Vec<Hold> {
+    pub(crate) fn ending_before(&self, time: Instant) -> Vec<Hold> {
         self.jobs().iter().filter(|(_, holding)| holding.until < time).map(|(hold, _)| hold.clone()).collect()
     }
 
@@ -150,7 +151,7 @@ impl Held {
 
 #[cfg(test)]
 mod tests {
-    use gristmill_common::{JobId, Tenant};
+    use gristmill_common::{JobId, Tenant, Timestamp};
 
     use super::*;
 
@@ -158,9 +159,9 @@ mod tests {
     fn a_job_that_comes_back_under_a_new_lease_is_not_let_go_nor_stopped_with_the_old_one() {
         let held = Held::default();
         let key = JobKey { tenant: Tenant::default(), id: JobId::fresh() };
-        let until = Timestamp::from_millis(1);
+        let until = Instant::now();
         let [old, new] = [LeaseId::fresh(), LeaseId::fresh()].map(|lease| (key.clone(), lease));
-        let job = Arc::new(Job::accepted(key.clone(), "sleep".parse().expect("a name"), until));
+        let job = Arc::new(Job::accepted(key.clone(), "sleep".parse().expect("a name"), Timestamp::from_millis(1)));
         held.hold(job.clone(), old.clone(), until);
         let runs = held.hold(job, new.clone(), until);
         held.stop(&old, Stop::LeaseLost);

@@ -1,11 +1,18 @@
 //! Run: one attempt of one job, from its claim to its settle.
 
-use std::{any::Any, future::Future, panic::AssertUnwindSafe, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    future::Future,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use gristmill_common::{
-    Body, Class, Timestamp,
+    Body, Class,
     job::{Failure, Job},
 };
 use gristmill_handlers::{Context, HandlerError, JobInfo, Text};
@@ -38,7 +45,7 @@ type Work = Pin<Box<dyn Future<Output = Result<Bytes, Failure>> + Send>>;
 
 impl Worker {
     /// Holds a claimed job, and runs it as soon as there is a slot.
-    pub(super) fn start(&self, claimed: Claimed, until: Timestamp) {
+    pub(super) fn start(&self, claimed: Claimed, until: Instant) {
         let Claimed { job, payload, text } = claimed;
         let Some(lease) = job.lease else { return };
         let job = Arc::new(job);
@@ -77,7 +84,7 @@ impl Worker {
         if job.deadline.is_some_and(|deadline| deadline <= self.0.engine.now()) {
             return Outcome::Failed(failure("deadline_exceeded", "its deadline passed before it could run", false));
         }
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         let outcome = self.attempt(job, hold, payload, text, cancelled).await;
         metrics::histogram!("gristmill_job_run_seconds").record(started.elapsed().as_secs_f64());
         outcome

@@ -1,7 +1,9 @@
 //! `backup`: a data folder beside the one that a server uses.
 
 use std::{
-    fs::{self, File},
+    fs::{self, DirBuilder, File},
+    io,
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
@@ -34,16 +36,23 @@ struct Part {
 }
 
 impl Part {
-    /// Makes it, in place of one that a killed backup has left.
+    /// Makes it beside the folder, under a name that is free: what is there may be anybody's, or another backup's.
     fn make(to: &Path) -> Result<Self, ArchiveError> {
-        let mut name = to.file_name().unwrap_or_default().to_owned();
-        name.push(".part");
-        let path = to.with_file_name(name);
-        if path.exists() {
-            fs::remove_dir_all(&path).map_err(at(&path))?;
+        if let Some(parent) = to.parent() {
+            make_folder(parent)?;
         }
-        make_folder(&path)?;
-        Ok(Self { path, is_whole: false })
+        let name = to.file_name().unwrap_or_default();
+        for number in 1.. {
+            let mut name = name.to_owned();
+            name.push(format!(".part{number}"));
+            let path = to.with_file_name(name);
+            match DirBuilder::new().mode(0o700).create(&path) {
+                Ok(()) => return Ok(Self { path, is_whole: false }),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(at(&path)(error)),
+            }
+        }
+        Err(ArchiveError::Exists(to.to_owned()))
     }
 
     fn rename(mut self, to: &Path) -> Result<(), ArchiveError> {
@@ -58,7 +67,7 @@ impl Part {
 impl Drop for Part {
     fn drop(&mut self) {
         if !self.is_whole {
-            // What cannot be erased is in the way of nothing but the next backup to this place, which erases it.
+            // What cannot be erased is in nobody's way.
             let _ = fs::remove_dir_all(&self.path);
         }
     }

@@ -14,8 +14,9 @@ use crate::{
     blobs::{self, BLOBS},
     error::at,
     files::make_folder,
-    manifest::{FORMAT, Manifest, Source, Tally},
+    manifest::{Manifest, OLDEST_FORMAT, Source, Tally},
     record::{JobRecord, Seals, blobs_of},
+    registers,
     segment::{SEGMENTS, SegmentWriter},
 };
 
@@ -83,7 +84,7 @@ async fn begin(archive: &Path, store: &dyn Store, clock: &Clock, source: Source)
         serde_json::from_value::<QueueRecord>(record).map_err(|error| StoreError::Corrupt(format!("a queue: {error}")))
     });
     let manifest = Manifest {
-        format: FORMAT,
+        format: OLDEST_FORMAT,
         gristmill: env!("CARGO_PKG_VERSION").to_owned(),
         created_at: clock.now(),
         complete: false,
@@ -91,6 +92,7 @@ async fn begin(archive: &Path, store: &dyn Store, clock: &Clock, source: Source)
         queues: queues.collect::<Result<_, _>>()?,
         counts: Tally::default(),
         segments: Vec::new(),
+        registers: None,
     };
     manifest.write(archive)?;
     Ok(manifest)
@@ -121,6 +123,12 @@ impl Export {
             if self.manifest.complete && found != of {
                 return Err(ArchiveError::Miscounted { counted: of, found });
             }
+            if self.manifest.complete {
+                self.manifest.registers = registers::export(&*self.store, &self.archive).await?;
+                if self.manifest.registers.is_some() {
+                    self.manifest.format = self.manifest.format.max(registers::FORMAT_WITH_REGISTERS);
+                }
+            }
             self.manifest.write(&self.archive)?;
             watcher(Progress { step: Step::Exported, jobs: found, of });
         }
@@ -142,7 +150,9 @@ impl Export {
                 for blob in blobs_of(&whole) {
                     seals.insert(blob.id, blobs::export(&*self.store, blob, &self.archive).await?);
                 }
-                segment.write(&JobRecord::of(whole, &seals))?;
+                let record = JobRecord::of(whole, &seals);
+                self.manifest.format = self.manifest.format.max(record.format());
+                segment.write(&record)?;
             }
         }
         let counts = segment.counts.clone();
@@ -161,5 +171,5 @@ fn bytes_of(archive: &Path, manifest: &Manifest) -> Result<u64, ArchiveError> {
     for entry in fs::read_dir(&folder).map_err(at(&folder))? {
         blobs += entry.and_then(|entry| entry.metadata()).map_err(at(&folder))?.len();
     }
-    Ok(segments + blobs)
+    Ok(segments + blobs + manifest.registers.as_ref().map_or(0, |registers| registers.seal.bytes))
 }

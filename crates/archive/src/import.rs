@@ -17,12 +17,12 @@ use crate::{
     error::damaged,
     manifest::{Manifest, Segment, Tally},
     record::JobRecord,
-    segment, verify,
+    registers, segment, verify,
 };
 
 /// The most jobs in one call of the store.
 const BATCH: usize = 500;
-/// A batch whose bodies are this long ends with the job that made it so. Bytes.
+/// A batch or call whose jobs are this long ends with the job that made it so. Bytes.
 const BATCH_BYTES: u64 = 8 << 20;
 /// How long a store may be away before the import gives up.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -34,6 +34,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub struct Imported {
     /// Jobs that this run has stored.
     pub created: u64,
+    /// Keys and schedules that this run has made; one that was there stays as it is.
+    pub registers: u64,
     /// Queues that were paused in the target, because they are in the archive.
     pub paused: Vec<QueueName>,
     /// The archive beside the store.
@@ -56,8 +58,12 @@ pub async fn import(archive: &Path, url: &str, watcher: Watcher<'_>) -> Result<I
     let import = Import { store, clock, archive: archive.to_owned(), manifest };
     let paused = import.restore_queues().await?;
     let created = import.restore_jobs(watcher).await?;
+    let registers = match &import.manifest.registers {
+        Some(registers) => registers::restore(&*import.store, archive, registers).await?,
+        None => 0,
+    };
     let comparison = verify::compare(&*import.store, archive, &import.manifest, watcher).await?;
-    Ok(Imported { created, paused, comparison })
+    Ok(Imported { created, registers, paused, comparison })
 }
 
 struct Import {
@@ -130,8 +136,12 @@ impl Import {
         }
         let jobs: Result<Vec<Whole>, _> = batch.iter().map(|record| record.clone().into_whole()).collect();
         let jobs = jobs.map_err(|error| damaged(&segment::path(&self.archive, segment), error))?;
-        let restored = self.store.restore(jobs).await?;
-        Ok(restored.iter().filter(|outcome| **outcome == Restored::Created).count() as u64)
+        let mut created = 0;
+        for call in calls(jobs) {
+            let restored = self.store.restore(call).await?;
+            created += restored.iter().filter(|outcome| **outcome == Restored::Created).count() as u64;
+        }
+        Ok(created)
     }
 }
 
@@ -151,6 +161,22 @@ pub(crate) fn batches(records: &[JobRecord]) -> impl Iterator<Item = &[JobRecord
     })
 }
 
+/// Cuts a batch once more, into calls of some megabytes: what was tried often has a history longer than its bodies.
+fn calls(jobs: Vec<Whole>) -> impl Iterator<Item = Vec<Whole>> {
+    let mut rest = jobs.into_iter();
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let mut call = Vec::new();
+        while bytes < BATCH_BYTES
+            && let Some(whole) = rest.next()
+        {
+            bytes += whole.inline_bytes() as u64;
+            call.push(whole);
+        }
+        (!call.is_empty()).then_some(call)
+    })
+}
+
 /// Makes a call until the store answers: each may be made again.
 pub(crate) async fn patiently<T>(mut call: impl AsyncFnMut() -> Result<T, ArchiveError>) -> Result<T, ArchiveError> {
     let began = Instant::now();
@@ -163,5 +189,36 @@ pub(crate) async fn patiently<T>(mut call: impl AsyncFnMut() -> Result<T, Archiv
             }
             outcome => return outcome,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gristmill_common::job::{HistoryEntry, MAX_ERROR_BYTES, What};
+    use gristmill_storage::conformance::{at, job, text};
+
+    use super::*;
+
+    /// A job with small bodies, and as much of a history as there may be.
+    fn of_many_tries(number: u64) -> Whole {
+        let mut job = job(at(number)).job;
+        for n in 0..100 {
+            let message = Some("x".repeat(MAX_ERROR_BYTES));
+            job.history.push(HistoryEntry { message, ..HistoryEntry::new(at(n), What::RetryScheduled) });
+        }
+        Whole { job, payload: text("{}"), text: None, result: None, logs: Vec::new() }
+    }
+
+    #[test]
+    fn jobs_of_many_tries_are_restored_in_calls_of_some_megabytes() {
+        let jobs: Vec<Whole> = (0..100).map(of_many_tries).collect();
+        let calls: Vec<Vec<Whole>> = calls(jobs.clone()).collect();
+        for call in &calls {
+            let bytes: usize =
+                call.iter().map(|whole| serde_json::to_vec(&whole.job.history).expect("JSON").len()).sum();
+            assert!(bytes < 10 << 20, "{} jobs of {bytes} bytes", call.len());
+        }
+        assert!(calls.len() < 10, "{}", calls.len());
+        assert_eq!(calls.concat(), jobs);
     }
 }

@@ -8,6 +8,7 @@ mod files;
 mod import;
 mod manifest;
 mod record;
+mod registers;
 mod segment;
 mod verify;
 

@@ -13,16 +13,19 @@ use crate::{
     ArchiveError,
     error::{at, damaged},
     files::{NewFile, Seal},
+    registers::Registers,
 };
 
-/// The version of the format that this build writes, and the newest it reads.
-pub(crate) const FORMAT: u32 = 1;
+/// The oldest format. An archive is of the oldest that can hold what is in it, so that older builds read it too.
+pub(crate) const OLDEST_FORMAT: u32 = 1;
+/// The newest format that this build writes and reads.
+pub(crate) const FORMAT: u32 = 2;
 const NAME: &str = "manifest.json";
 
 /// What is in an archive.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Manifest {
-    /// [`FORMAT`].
+    /// From [`OLDEST_FORMAT`] to [`FORMAT`].
     pub(crate) format: u32,
     /// The version of the build that wrote it, for people.
     pub(crate) gristmill: String,
@@ -38,6 +41,9 @@ pub(crate) struct Manifest {
     pub(crate) counts: Tally,
     /// The segments, in order.
     pub(crate) segments: Vec<Segment>,
+    /// The registers, if there are any, once everything is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) registers: Option<Registers>,
 }
 
 /// A file of jobs.

@@ -1,4 +1,5 @@
-//! A job as a line of an archive. This is format version 1: a line with a field that it does not have is a newer one.
+//! A job as a line of an archive. A line with a field that is not known here is of a newer format. Version 2 has the
+//! gates: a job without any is the same line in both.
 
 use std::collections::HashMap;
 
@@ -7,7 +8,7 @@ use bytes::Bytes;
 use gristmill_common::{
     BlobId, BlobRef, Body, JobId, LeaseId, QueueName, State, Tenant, Timestamp, TypeName, WorkerId,
     http::LogLine,
-    job::{Backoff, History, Job, JobError, JobKey, Priority, Progress},
+    job::{Backoff, Gates, History, Job, JobError, JobKey, Priority, Progress},
 };
 use gristmill_storage::Whole;
 use serde::{Deserialize, Serialize};
@@ -62,6 +63,8 @@ pub(crate) struct JobRecord {
     trace: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fingerprint: Option<[u8; 32]>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    gates: Option<Box<Gates>>,
     history: History,
     payload: BodyRecord,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -131,6 +134,7 @@ impl JobRecord {
             tags,
             trace,
             fingerprint,
+            gates,
             version,
             history,
         } = job;
@@ -166,6 +170,7 @@ impl JobRecord {
             tags,
             trace,
             fingerprint,
+            gates,
             history,
             payload: BodyRecord::of(payload, seals),
             text: text.map(|body| BodyRecord::of(body, seals)),
@@ -205,6 +210,7 @@ impl JobRecord {
             tags: self.tags,
             trace: self.trace,
             fingerprint: self.fingerprint,
+            gates: self.gates,
             version: self.version,
             history: self.history,
         };
@@ -220,6 +226,11 @@ impl JobRecord {
     /// The job's key.
     pub(crate) fn key(&self) -> JobKey {
         JobKey { tenant: self.tenant.clone(), id: self.id }
+    }
+
+    /// The oldest format that can hold it.
+    pub(crate) fn format(&self) -> u32 {
+        if self.gates.is_some() { 2 } else { 1 }
     }
 
     /// About how long its bodies and its log are, blobs included. Bytes.
@@ -282,13 +293,16 @@ impl BodyRecord {
 mod tests {
     use std::time::Duration;
 
-    use gristmill_common::job::{HistoryEntry, What};
+    use gristmill_common::job::{
+        Concurrency, Debounce, GateKey, HistoryEntry, OnConflict, RateLimit, Unique, What, While,
+    };
 
     use super::*;
 
     const GOLDEN: &str = include_str!("../tests/golden/job-v1.json");
+    const GOLDEN_2: &str = include_str!("../tests/golden/job-v2.json");
 
-    /// A job with something in every field.
+    /// A job with something in every field that version 1 has.
     fn full() -> (Whole, Seals) {
         let at = |millis| Timestamp::from_millis(1_800_000_000_000) + Duration::from_millis(millis);
         let worker = WorkerId::from_bytes([2; 16]);
@@ -325,6 +339,7 @@ mod tests {
             tags: vec!["α".into(), String::new()],
             trace: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into()),
             fingerprint: Some([5; 32]),
+            gates: None,
             version: 18,
             history,
         };
@@ -343,10 +358,32 @@ mod tests {
     #[test]
     fn a_line_of_version_1_is_what_it_was() {
         let (whole, seals) = full();
-        let line = serde_json::to_string(&JobRecord::of(whole.clone(), &seals)).expect("JSON");
+        let record = JobRecord::of(whole.clone(), &seals);
+        assert_eq!(record.format(), 1);
+        let line = serde_json::to_string(&record).expect("JSON");
         assert_eq!(line, GOLDEN.trim_end());
         let read: JobRecord = serde_json::from_str(GOLDEN).expect("a line");
         assert_eq!(read.into_whole().expect("bodies"), whole);
+    }
+
+    #[test]
+    fn a_line_of_version_2_is_what_it_was() {
+        let (mut whole, seals) = full();
+        whole.job.gates = Some(Box::new(Gates {
+            unique: Some(Unique { key: key("ü/1"), held: While::ForMs(21), on_conflict: OnConflict::ReturnExisting }),
+            debounce: Some(Debounce { key: key("d"), wait_ms: 22, max_wait_ms: 23 }),
+            concurrency: Some(Concurrency { key: key("c \"x\""), limit: 24 }),
+            rate_limit: Some(RateLimit { key: key("r"), limit: 25, per_ms: 26 }),
+        }));
+        let record = JobRecord::of(whole.clone(), &seals);
+        assert_eq!(record.format(), 2);
+        assert_eq!(serde_json::to_string(&record).expect("JSON"), GOLDEN_2.trim_end());
+        let read: JobRecord = serde_json::from_str(GOLDEN_2).expect("a line");
+        assert_eq!(read.into_whole().expect("bodies"), whole);
+    }
+
+    fn key(text: &str) -> GateKey {
+        text.parse().expect("a key")
     }
 
     #[test]

@@ -11,12 +11,13 @@ use gristmill_archive::{ArchiveError, Imported, Verdict, export, import};
 use gristmill_common::{
     BlobId, Body, Clock, LeaderRecord, QueueRecord, State, Tenant, WorkerId,
     http::LogLine,
-    job::{HistoryEntry, JobError, JobKey, NewJob, What},
+    job::{Concurrency, Gates, HistoryEntry, JobError, JobKey, NewJob, What},
 };
 use gristmill_storage::{
-    Kind, Store, Whole,
+    Expect, Kind, Register, RegisterKey, Space, Store, Swap, Whole,
     conformance::{at, claim_of, insert, job_of, text},
 };
+use serde_json::json;
 
 /// Where a test moves things.
 struct Place {
@@ -82,6 +83,8 @@ async fn populate(store: &Arc<dyn Store>) {
     (dead.state, dead.attempt, dead.failed_at, dead.finished_at) = (State::Failed, 3, Some(at(7)), Some(at(7)));
     dead.error = Some(JobError { code: "boom".into(), message: "☠ \"\n".into(), attempt: 3 });
     (dead.tags, dead.fingerprint) = (vec!["a,b".into()], Some([7; 32]));
+    let concurrency = Some(Concurrency { key: "k".parse().expect("a key"), limit: 2 });
+    dead.gates = Some(Box::new(Gates { concurrency, ..Gates::default() }));
     (0..100).for_each(|n| dead.history.push(HistoryEntry::new(at(n), What::Due)));
     insert(store, jobs).await;
     store.claim(claim_of(&keys[5..6], at(20))).await.expect("a claim");
@@ -124,6 +127,78 @@ async fn everything_moves_and_is_compared_and_moving_it_again_changes_nothing() 
     let queues = target.records(Kind::Queue).await.expect("records");
     assert_eq!(queues.len(), 1);
     assert_eq!(queues[0]["paused"], true);
+}
+
+/// A register in each space, of two tenants.
+async fn hold(store: &Arc<dyn Store>, value: &str) -> Vec<RegisterKey> {
+    let tenant = |n: usize| ["default", "other"][n % 2].parse().expect("a name");
+    let key = |(n, space)| RegisterKey { space, tenant: tenant(n), name: "a key/ü".into() };
+    let keys: Vec<RegisterKey> = Space::ALL.into_iter().enumerate().map(key).collect();
+    let made = |(n, key): (usize, &RegisterKey)| {
+        let to = Some((json!({ "by": value }), (n % 2 == 0).then(|| at(n as u64))));
+        Swap { key: key.clone(), expect: Expect::Absent, to }
+    };
+    store.swap(keys.iter().enumerate().map(made).collect()).await.expect("answers");
+    keys
+}
+
+#[tokio::test]
+async fn keys_and_schedules_move_along_and_slots_and_rates_stay_behind() {
+    let place = Place::new();
+    let source = place.store("data").await;
+    populate(&source).await;
+    let keys = hold(&source, "source").await;
+    let said = |found: Vec<Option<Register>>| -> Vec<_> {
+        found.into_iter().map(|found| found.map(|register| (register.due_at, register.value))).collect()
+    };
+    let mut expected = said(source.registers(&keys).await.expect("registers"));
+    for (key, expected) in keys.iter().zip(&mut expected) {
+        if matches!(key.space, Space::Slots | Space::Rate) {
+            *expected = None;
+        }
+    }
+    drop(source);
+    place.export(5).await.expect("an archive");
+    let file = place.path("archive/registers.jsonl");
+    let sound = fs::read(&file).expect("registers");
+    fs::write(&file, &sound[1..]).expect("written");
+    assert!(matches!(place.import().await, Err(ArchiveError::Damaged { file: named, .. }) if named == file));
+    fs::write(&file, sound).expect("written");
+    assert_eq!(place.import().await.expect("an import").registers, 3);
+    assert_eq!(said(place.store("target").await.registers(&keys).await.expect("registers")), expected);
+    assert_eq!(place.import().await.expect("an import").registers, 0);
+
+    // What is there stays as it is.
+    fs::remove_dir_all(place.path("target")).expect("removed");
+    let target = place.store("target").await;
+    hold(&target, "target").await;
+    let before = target.registers(&keys).await.expect("registers");
+    drop(target);
+    assert_eq!(place.import().await.expect("an import").registers, 0);
+    assert_eq!(place.store("target").await.registers(&keys).await.expect("registers"), before);
+}
+
+#[tokio::test]
+async fn an_archive_is_of_the_oldest_format_that_can_hold_it() {
+    for (with_gates, with_registers, format) in [(false, false, 1), (true, false, 2), (false, true, 2)] {
+        let place = Place::new();
+        let store = place.store("data").await;
+        if with_gates {
+            populate(&store).await;
+        } else {
+            insert(&store, [job_of(Tenant::default(), at(0))]).await;
+        }
+        if with_registers {
+            hold(&store, "source").await;
+        }
+        drop(store);
+        place.export(5).await.expect("an archive");
+        let manifest = fs::read(place.path("archive/manifest.json")).expect("a manifest");
+        let manifest: serde_json::Value = serde_json::from_slice(&manifest).expect("JSON");
+        assert_eq!(manifest["format"], format);
+        assert_eq!(place.path("archive/registers.jsonl").exists(), with_registers);
+        assert!(place.import().await.expect("an import").comparison.is_whole());
+    }
 }
 
 #[tokio::test]
@@ -243,8 +318,8 @@ async fn what_is_no_archive_or_a_newer_one_is_refused() {
     fs::create_dir(place.path("archive")).expect("a folder");
     fs::write(place.path("archive/letter.txt"), "dear").expect("written");
     assert!(matches!(place.export(5).await, Err(ArchiveError::NotEmpty(_))));
-    fs::write(place.path("archive/manifest.json"), "{\"format\":2,\"new\":[]}").expect("written");
-    assert!(matches!(place.import().await, Err(ArchiveError::NewerFormat { found: 2, known: 1 })));
+    fs::write(place.path("archive/manifest.json"), "{\"format\":3,\"new\":[]}").expect("written");
+    assert!(matches!(place.import().await, Err(ArchiveError::NewerFormat { found: 3, known: 2 })));
     fs::write(place.path("archive/manifest.json"), "{\"format\":1,\"jo").expect("written");
     assert!(matches!(place.import().await, Err(ArchiveError::Damaged { .. })));
 }

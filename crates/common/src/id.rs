@@ -90,6 +90,14 @@ id!(
     /// Names a body too large to live beside its job.
     BlobId, "blob", "blob"
 );
+id!(
+    /// Names a schedule from its making to its deletion.
+    ScheduleId, "schedule", "sch"
+);
+
+/// Stands where an idempotency key's id has the length of its tenant, which is never so long: what is hashed for a
+/// schedule is never what is hashed for a key.
+const NO_TENANT_LENGTH: [u8; 8] = [0xff; 8];
 
 impl JobId {
     /// The id that an idempotency key stands for: a UUIDv8 (RFC 9562, section 5.8) from SHA-256 over the
@@ -105,6 +113,22 @@ impl JobId {
         if let Some(place) = place_in_batch {
             hash.update(place.to_be_bytes());
         }
+        Self::from_hash(hash)
+    }
+
+    /// The id of the job that a schedule makes at one instant: a UUIDv8 from SHA-256, as for idempotency keys, and
+    /// never one of theirs. Whoever fires the instant names the same job, so it is made once.
+    #[must_use]
+    pub fn from_schedule(schedule: ScheduleId, instant: Timestamp) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(NO_TENANT_LENGTH);
+        hash.update(b"schedule");
+        hash.update(schedule.as_bytes());
+        hash.update(instant.as_millis().to_be_bytes());
+        Self::from_hash(hash)
+    }
+
+    fn from_hash(hash: Sha256) -> Self {
         let digest = hash.finalize();
         let mut bytes = [0; 16];
         bytes.copy_from_slice(&digest[..16]);
@@ -191,5 +215,19 @@ mod tests {
         assert_ne!(id("a", "bc", None), id("ab", "c", None));
         assert_ne!(id("a", "bc", None), id("a", "bc", Some(0)));
         assert_ne!(id("a", "bc", Some(1)), id("a", "bc", Some(0)));
+    }
+
+    /// Another id for a firing would make it twice while two builds are running, so it is pinned.
+    #[test]
+    fn the_id_of_a_firing_is_always_the_same() {
+        let schedule = ScheduleId::from_bytes([7; 16]);
+        let id = JobId::from_schedule(schedule, Timestamp::from_millis(1_700_000_000_000));
+        assert_eq!(id.to_string(), "job_1nsg3n2ynwgnbswckczr3msmwm");
+        assert_eq!(id.as_bytes()[6] >> 4, 8, "a UUIDv8");
+        assert_ne!(id, JobId::from_schedule(schedule, Timestamp::from_millis(1_700_000_001_000)));
+        assert_ne!(
+            id,
+            JobId::from_schedule(ScheduleId::from_bytes([8; 16]), Timestamp::from_millis(1_700_000_000_000))
+        );
     }
 }

@@ -4,13 +4,16 @@ mod body;
 pub mod http;
 mod id;
 pub mod job;
+pub mod limits;
 pub mod message;
 mod name;
 mod record;
+pub mod schedule;
 mod time;
+pub mod unique;
 
 pub use body::{BlobRef, Body, INLINE_LIMIT, Part};
-pub use id::{BlobId, InvalidId, JobId, LeaseId, WorkerId};
+pub use id::{BlobId, InvalidId, JobId, LeaseId, ScheduleId, WorkerId};
 pub use job::{Job, State};
 pub use name::{InvalidName, MAX_NAME, QueueName, Tenant, TypeName};
 pub use record::{BandKey, Class, LeaderRecord, QueueRecord, TypeDefaults, TypeRecord, WorkerRecord};

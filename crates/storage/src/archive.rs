@@ -67,6 +67,9 @@ impl Whole {
     pub fn inline_bytes(&self) -> usize {
         let bodies = [Some(&self.payload), self.text.as_ref(), self.result.as_ref()].into_iter().flatten();
         let bodies: usize = bodies.map(|body| if let Body::Inline(bytes) = body { bytes.len() } else { 0 }).sum();
-        bodies + self.logs.iter().map(|line| line.message.len()).sum::<usize>()
+        let lines = self.logs.iter().map(|line| line.message.len());
+        let failures = self.job.history.entries().filter_map(|entry| entry.message.as_ref().map(String::len));
+        let error = self.job.error.as_ref().map(|error| error.message.len());
+        bodies + lines.chain(failures).chain(error).sum::<usize>()
     }
 }

@@ -57,6 +57,14 @@ pub trait JobStore: Send + Sync + 'static {
     /// The store could not be read.
     async fn get(&self, key: &JobKey) -> Result<Option<Found>, StoreError>;
 
+    /// These jobs without their bodies, in the order of their keys as given; `None` for one that is not there. What is
+    /// told is durable. A job that a newer build has written is told as far as it can be read, and no change of it will
+    /// be made.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    async fn jobs(&self, keys: &[JobKey]) -> Result<Vec<Option<Job>>, StoreError>;
+
     /// One of a job's bodies.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ mod jobs;
 mod mongo;
 mod open;
 mod records;
+mod registers;
 mod sqlite;
 
 pub use archive::{ArchiveStore, Restored, Whole};
@@ -18,11 +19,12 @@ pub use jobs::{
     Claim, Claimed, DueScan, Found, Inserted, JobFilter, JobStore, ListQuery, Order, Page, Position, QueueCounts,
     Removal, Renewal, Whom,
 };
-pub use open::{Opened, Ownership, open};
+pub use open::{Migration, Opened, Ownership, open, pending};
 pub use records::{Kind, RecordStore};
+pub use registers::{Expect, Register, RegisterKey, RegisterStore, Space, Swap};
 pub use sqlite::{Copied, copy};
 
 /// Everything a backend offers.
-pub trait Store: JobStore + BlobStore + RecordStore + ArchiveStore {}
+pub trait Store: JobStore + BlobStore + RecordStore + RegisterStore + ArchiveStore {}
 
-impl<T: JobStore + BlobStore + RecordStore + ArchiveStore> Store for T {}
+impl<T: JobStore + BlobStore + RecordStore + RegisterStore + ArchiveStore> Store for T {}

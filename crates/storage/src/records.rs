@@ -33,6 +33,13 @@ pub trait RecordStore: Send + Sync + 'static {
     /// The store could not be written.
     async fn add_record(&self, kind: Kind, name: &str, record: Value) -> Result<bool, StoreError>;
 
+    /// Stores a record in place of one that says this; says whether there was one.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] leaves open whether it was stored: read again.
+    async fn replace_record(&self, kind: Kind, name: &str, expected: &Value, record: Value)
+    -> Result<bool, StoreError>;
+
     /// Every record of a kind, by name.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 mod backoff;
 mod change;
 mod decide;
+mod gates;
 mod history;
 mod state;
 
@@ -11,6 +12,9 @@ use serde::{Deserialize, Serialize};
 pub use backoff::Backoff;
 pub use change::{Change, Guard, Set};
 pub use decide::{Failure, Limits};
+pub use gates::{
+    Concurrency, Debounce, GateKey, Gates, InvalidGateKey, MAX_GATE_KEY, OnConflict, RateLimit, Unique, While,
+};
 pub use history::{History, HistoryEntry, MAX_ENTRIES, MAX_ERROR_BYTES, What};
 pub use state::{Event, IllegalTransition, State, transition};
 
@@ -146,6 +150,8 @@ pub struct Job {
     pub trace: Option<String>,
     /// SHA-256 of the request, if it came with an idempotency key.
     pub fingerprint: Option<[u8; 32]>,
+    /// What it has to pass beside others that share a key. Never changed after the insert; `None` for most jobs.
+    pub gates: Option<Box<Gates>>,
     /// Rises with every change.
     pub version: u64,
     /// What happened to it.
@@ -198,6 +204,7 @@ impl Job {
             tags: Vec::new(),
             trace: None,
             fingerprint: None,
+            gates: None,
             version: 1,
             history,
         }

@@ -84,10 +84,17 @@ impl Engine {
     }
 
     async fn set_paused(&self, name: &QueueName, paused: bool) -> Result<(), EngineError> {
-        let records: Vec<QueueRecord> = self.read_records(Kind::Queue).await?;
-        let record = records.into_iter().find(|record| record.name == *name).ok_or(EngineError::NoSuchQueue)?;
-        let record = QueueRecord { paused, ..record };
-        self.store().put_record(Kind::Queue, name.as_str(), to_json(&record)?).await?;
+        loop {
+            let records = self.store().records(Kind::Queue).await?;
+            let there = records.into_iter().find(|record| record["name"] == name.as_str());
+            let there = there.ok_or(EngineError::NoSuchQueue)?;
+            // Only what is meant is changed: a newer build may have written more into the record.
+            let mut record = there.clone();
+            record["paused"] = paused.into();
+            if self.store().replace_record(Kind::Queue, name.as_str(), &there, record).await? {
+                break;
+            }
+        }
         Ok(self.refresh_board().await?)
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use gristmill_common::{
     BlobId, BlobRef, Body, JobId, LeaseId, Part, State, Tenant, WorkerId,
     http::LogLine,
-    job::{HistoryEntry, Job, JobKey, Limits, What},
+    job::{Concurrency, Gates, HistoryEntry, Job, JobKey, Limits, What},
 };
 
 use super::{Backend, at, claim_of, get, insert, job, job_of, succeed, text, walk::random_event};
@@ -132,6 +132,10 @@ async fn populate(store: &Arc<dyn Store>) -> (BlobRef, Bytes) {
         new.job.tags = vec![format!("tag-{n}")];
         new.job.trace = Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into());
         new.job.fingerprint = Some([n as u8; 32]);
+        if n % 6 == 0 {
+            let concurrency = Concurrency { key: format!("key {n}").parse().expect("a key"), limit: 3 };
+            new.job.gates = Some(Box::new(Gates { concurrency: Some(concurrency), ..Gates::default() }));
+        }
         new.job.deadline = (n % 3 == 0).then(|| at(5_000 + n as u64));
         if n % 5 == 0 {
             // A long history, with a gap.

@@ -164,6 +164,25 @@ pub async fn waiting_jobs_are_those_still_queued(backend: &dyn Backend) {
     assert_eq!(waiting, [jobs[0].job.clone(), jobs[2].job.clone()]);
 }
 
+/// Jobs are told in the order in which they are asked for, in any state, each as often as it is asked for.
+pub async fn many_jobs_are_read_at_once(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let mut jobs: Vec<NewJob> = (0..6).map(|n| job_of(["a", "b"][n % 2].parse().expect("a name"), at(0))).collect();
+    for (new, state) in jobs.iter_mut().zip(State::ALL) {
+        new.job.state = state;
+    }
+    // Another tenant's job of the same id.
+    jobs[1].job.key.id = jobs[0].job.key.id;
+    insert(&store, jobs.clone()).await;
+    let mut wanted: Vec<Option<Job>> = jobs.iter().rev().map(|new| Some(new.job.clone())).collect();
+    wanted.push(wanted[2].clone());
+    let mut keys: Vec<_> = wanted.iter().flatten().map(|job| job.key.clone()).collect();
+    keys.insert(3, job(at(0)).job.key);
+    wanted.insert(3, None);
+    assert_eq!(store.jobs(&keys).await.expect("jobs"), wanted);
+    assert_eq!(store.jobs(&[]).await.expect("no jobs"), []);
+}
+
 /// Of the queued jobs of one queue, in any band and of any tenant, the one accepted first.
 pub async fn the_oldest_waiting_job_of_a_queue_is_told(backend: &dyn Backend) {
     let store = backend.open().await;

@@ -3,10 +3,13 @@
 use gristmill_common::{
     LeaseId, State, Tenant, WorkerId,
     http::LogLine,
-    job::{Backoff, HistoryEntry, JobError, JobKey, Limits, Priority, Progress, What},
+    job::{
+        Backoff, Concurrency, Debounce, Gates, HistoryEntry, JobError, JobKey, Limits, OnConflict, Priority, Progress,
+        RateLimit, Unique, What, While,
+    },
 };
 
-use super::{Backend, at, claim_of, get, insert, job, job_of, text};
+use super::{Backend, at, claim_of, get, insert, job, job_of, succeed, text};
 use crate::{Inserted, ListQuery, Order, Removal, Renewal, Store};
 
 /// The others are stored, and the duplicate answers with the job that has the key, as it is now.
@@ -84,10 +87,38 @@ pub async fn every_field_comes_back(backend: &dyn Backend) {
     full.tags = vec!["α".into(), "a,b".into(), String::new()];
     full.trace = Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into());
     full.fingerprint = Some(std::array::from_fn(|n| n as u8));
+    full.gates = Some(Box::new(every_gate()));
     full.version = 77;
     full.history.push(HistoryEntry { worker: full.worker, ..HistoryEntry::new(at(4), What::Claimed) });
     insert(&store, [new.clone()]).await;
     assert_eq!(get(&store, &new.job.key).await, new.job);
+}
+
+/// A job's gates stay what they are, whatever happens to the job.
+pub async fn gates_stay_with_their_job(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let (mut gated, plain) = (job(at(0)), job(at(0)));
+    gated.job.gates = Some(Box::new(every_gate()));
+    let keys = [gated.job.key.clone(), plain.job.key.clone()];
+    insert(&store, [gated.clone(), plain]).await;
+    let claimed = store.claim(claim_of(&keys, at(1))).await.expect("a claim");
+    assert_eq!(claimed.iter().map(|claimed| claimed.job.gates.is_some()).collect::<Vec<_>>(), [true, false]);
+    let settles = claimed.iter().map(|claimed| succeed(&claimed.job, at(2))).collect();
+    let settled = store.apply(settles).await.expect("changes");
+    assert_eq!(settled[0].as_ref().expect("its lease holds").gates, gated.job.gates);
+    let whole = store.whole(&keys).await.expect("jobs");
+    assert_eq!(whole[0].as_ref().expect("it is there").job.gates, gated.job.gates);
+    assert_eq!(whole[1].as_ref().expect("it is there").job.gates, None);
+}
+
+fn every_gate() -> Gates {
+    let key = |text: &str| text.parse().expect("a key");
+    Gates {
+        unique: Some(Unique { key: key("a/b ü"), held: While::ForMs(5), on_conflict: OnConflict::ReturnExisting }),
+        debounce: Some(Debounce { key: key("$d.e"), wait_ms: 1, max_wait_ms: 604_800_000 }),
+        concurrency: Some(Concurrency { key: key(&"c".repeat(256)), limit: 1_000 }),
+        rate_limit: Some(RateLimit { key: key("\"r\""), limit: 1, per_ms: 2 }),
+    }
 }
 
 /// Two tenants may use one id; no call about the one's job shows or touches the other's.

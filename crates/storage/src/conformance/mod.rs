@@ -18,6 +18,7 @@ pub mod leases;
 pub mod lists;
 pub mod logs;
 pub mod records;
+pub mod registers;
 pub mod removal;
 pub mod restart;
 pub mod walk;
@@ -47,6 +48,7 @@ macro_rules! conformance_suite {
                 a_duplicate_in_a_batch_is_returned_and_the_others_are_stored,
                 a_key_is_taken_by_the_first_of_racing_inserts,
                 every_field_comes_back,
+                gates_stay_with_their_job,
                 tenants_never_see_each_other,
             ]
             claims: [
@@ -82,6 +84,7 @@ macro_rules! conformance_suite {
                 jobs_are_counted_by_state_and_clock,
                 overdue_jobs_are_those_that_have_not_started,
                 waiting_jobs_are_those_still_queued,
+                many_jobs_are_read_at_once,
                 the_oldest_waiting_job_of_a_queue_is_told,
             ]
             removal: [
@@ -111,8 +114,19 @@ macro_rules! conformance_suite {
             ]
             records: [
                 records_are_put_added_and_dropped,
+                a_record_is_replaced_only_as_it_was_read,
+                no_racing_replacement_is_lost,
                 one_of_racing_leaders_leads,
                 the_lead_is_kept_by_renewal_and_taken_after_its_end,
+            ]
+            registers: [
+                a_register_is_changed_only_as_it_was_read,
+                one_of_racing_swaps_is_made,
+                each_swap_of_a_call_stands_alone,
+                racing_calls_share_the_registers,
+                due_registers_are_found_by_their_clock,
+                registers_are_listed_by_name,
+                any_text_is_a_name,
             ]
             archive: [
                 a_walk_meets_every_job_once,

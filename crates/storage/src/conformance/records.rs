@@ -1,7 +1,7 @@
 //! Small records and leadership.
 
 use gristmill_common::{BandKey, LeaderRecord, QueueName, WorkerId, job::Priority};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Backend, at};
 use crate::Kind;
@@ -24,6 +24,47 @@ pub async fn records_are_put_added_and_dropped(backend: &dyn Backend) {
     assert_eq!(store.records(Kind::Queue).await.expect("records"), [nested, json!(4)]);
     assert_eq!(store.records(Kind::Worker).await.expect("records"), [json!(5)]);
     store.ping().await.expect("it answers");
+}
+
+/// A record is replaced only where it says what is expected, however it was written down.
+pub async fn a_record_is_replaced_only_as_it_was_read(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let replace = |expected: Value, record: Value| {
+        let store = store.clone();
+        async move { store.replace_record(Kind::Queue, "a", &expected, record).await.expect("an answer") }
+    };
+    assert!(!replace(json!(null), json!(1)).await, "there is none");
+    store.put_record(Kind::Queue, "a", json!({"n": 1, "a": [1.5, "ü"]})).await.expect("a record");
+    store.put_record(Kind::Queue, "b", json!({"n": 1, "a": [1.5, "ü"]})).await.expect("a record");
+    assert!(!replace(json!({"n": 2, "a": [1.5, "ü"]}), json!(1)).await);
+    assert!(!replace(json!({"n": 1}), json!(1)).await);
+    assert!(replace(json!({"a": [1.5, "ü"], "n": 1}), json!({"n": 0})).await);
+    assert!(!replace(json!({"a": [1.5, "ü"], "n": 1}), json!({"n": 9})).await);
+    assert!(replace(json!({"n": 0}), json!({"n": 0})).await, "the same may take the place of the same");
+    let records = store.records(Kind::Queue).await.expect("records");
+    assert_eq!(records, [json!({"n": 0}), json!({"n": 1, "a": [1.5, "ü"]})]);
+}
+
+/// Sixteen who each count a record up five times, again when another was faster, count it up eighty times.
+pub async fn no_racing_replacement_is_lost(backend: &dyn Backend) {
+    let store = backend.open().await;
+    store.put_record(Kind::Queue, "a", json!({"n": 0})).await.expect("a record");
+    let callers = (0..16).map(|_| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            for _ in 0..5 {
+                loop {
+                    let there = store.records(Kind::Queue).await.expect("records").remove(0);
+                    let next = json!({"n": there["n"].as_u64().expect("a number") + 1});
+                    if store.replace_record(Kind::Queue, "a", &there, next).await.expect("an answer") {
+                        break;
+                    }
+                }
+            }
+        })
+    });
+    futures::future::join_all(callers).await.into_iter().for_each(|caller| caller.expect("no panic"));
+    assert_eq!(store.records(Kind::Queue).await.expect("records"), [json!({"n": 80})]);
 }
 
 fn leader(until: u64) -> LeaderRecord {

@@ -5,7 +5,7 @@ use gristmill_common::{BlobId, Body, LeaderRecord, Part, State, WorkerId, http::
 use serde_json::json;
 
 use super::{Backend, at, claim_of, get, insert, job, succeed, text};
-use crate::Kind;
+use crate::{Expect, Kind, RegisterKey, Space, Swap};
 
 /// Jobs in every stage of their life, bodies, blobs, logs, records, counts and the lead are all still there.
 pub async fn a_restart_keeps_everything(backend: &dyn Backend) {
@@ -23,6 +23,10 @@ pub async fn a_restart_keeps_everything(backend: &dyn Backend) {
     let line = LogLine { at: at(6), attempt: 1, message: "done".into() };
     store.append_logs(vec![(keys[0].clone(), line.clone())]).await.expect("a line");
     store.put_record(Kind::Queue, "default", json!({"paused": true})).await.expect("a record");
+    let register = RegisterKey { space: Space::Schedule, tenant: keys[0].tenant.clone(), name: "nightly".into() };
+    let made = Swap { key: register.clone(), expect: Expect::Absent, to: Some((json!({"n": 1}), Some(at(9)))) };
+    assert_eq!(store.swap(vec![made]).await.expect("an answer"), [true]);
+    let registers = store.registers(std::slice::from_ref(&register)).await.expect("a register");
     let lead = LeaderRecord { holder: WorkerId::fresh(), until: at(9), backlog: Vec::new() };
     assert!(store.lead(lead.clone(), at(7)).await.expect("an answer"));
     let mut before = Vec::new();
@@ -44,6 +48,11 @@ pub async fn a_restart_keeps_everything(backend: &dyn Backend) {
     assert_eq!(store.read_blob(id, 2).await.expect("an answer"), Some(Bytes::from_static(b"book")));
     assert_eq!(store.logs(&keys[0]).await.expect("a log"), [line]);
     assert_eq!(store.records(Kind::Queue).await.expect("records"), [json!({"paused": true})]);
+    assert_eq!(store.registers(&[register]).await.expect("a register"), registers);
+    assert_eq!(
+        store.due_registers(at(9), None, 5).await.expect("a register"),
+        registers.into_iter().flatten().collect::<Vec<_>>()
+    );
     assert_eq!(store.leader().await.expect("an answer"), Some(lead));
     let lease = claimed[1].job.lease.expect("a lease");
     assert_eq!(store.held(lease, &keys).await.expect("an answer").len(), 1);

@@ -90,7 +90,11 @@ async fn send(
         let filter = rawdoc! { "_id": among(unknown.iter().map(String::as_str)) };
         let find = Find { fields: without_bodies(), sees: Sees::Majority, ..Find::new(JOBS, filter) };
         for document in server.find(find).await? {
-            let record = decode(&document)?;
+            let record = match decode(&document) {
+                // It was not changed.
+                Err(Fault::Newer(_)) => continue,
+                record => record?,
+            };
             if all_made || record.changed_by.contains(&token) {
                 found.insert(record.job.key.clone(), record.job);
             }

@@ -11,7 +11,7 @@ use mongodb::bson::{RawArrayBuf, RawDocumentBuf, raw::cstr, rawdoc};
 
 use super::{
     collections::JOBS,
-    document::{Record, decode, job_id, state, time},
+    document::{Record, decode, job_id, known, state, time},
     fault::Fault,
     history,
     server::{Find, Sees, Server, among, id},
@@ -30,6 +30,7 @@ pub(super) async fn claim(server: &Server, claim: &Claim) -> Result<Vec<Claimed>
     }
     let ids: Vec<String> = claim.keys.iter().map(job_id).collect();
     let mut filter = rawdoc! { "_id": among(ids.iter().map(String::as_str)), "state": State::Queued.as_str() };
+    filter.append(cstr!("v"), known());
     if claim.whom == Whom::NeverRescued {
         filter.append(cstr!("rescues"), 0_i64);
     }

@@ -14,6 +14,8 @@ pub(super) const CHUNKS: &str = "chunks";
 pub(super) const REMAINS: &str = "remains";
 /// Small records by kind and name, and who leads.
 pub(super) const RECORDS: &str = "records";
+/// Registers. `_id` is `space/tenant/name`.
+pub(super) const REGISTERS: &str = "registers";
 /// The schema's version, and who migrates.
 pub(super) const SCHEMA: &str = "schema";
 
@@ -47,9 +49,12 @@ pub(super) const DEADLINE: Index = Index { collection: JOBS, name: "deadline", f
 /// What the collector looks for.
 pub(super) const BLOB_CLOCK: Index =
     Index { collection: BLOBS, name: "clock", fields: &["stage", "clock"], sparse: false };
+/// Registers that a duty must look at. They alone have the field `due`.
+pub(super) const REGISTERS_DUE: Index =
+    Index { collection: REGISTERS, name: "due", fields: &["due.at", "due.id"], sparse: true };
 
 /// Every index there is, but for those by `_id`.
-pub(super) const INDEXES: [&Index; 5] = [&DUTIES, &ACCEPTED, &FAILED, &DEADLINE, &BLOB_CLOCK];
+pub(super) const INDEXES: [&Index; 6] = [&DUTIES, &ACCEPTED, &FAILED, &DEADLINE, &BLOB_CLOCK, &REGISTERS_DUE];
 
 impl Index {
     /// The index's key, as the server takes it.

@@ -27,6 +27,10 @@ pub(super) const LANE: [&CStr; 2] = [cstr!("lane"), cstr!("lane_was")];
 /// The field of the deadline of a job that has not started, and its name in every other state.
 pub(super) const DEADLINE: [&CStr; 2] = [cstr!("deadline"), cstr!("deadline_was")];
 
+/// The version of a document with gates, and the newest that this build knows. One without gates has no version, as
+/// before there were any.
+const WITH_GATES: i32 = 2;
+
 /// Whether the job has not started, so that its deadline still counts.
 pub(super) fn awaits_start(state: State) -> bool {
     matches!(state, State::Scheduled | State::Queued)
@@ -151,6 +155,11 @@ pub(super) fn encode(new: &NewJob) -> Result<RawDocumentBuf, Fault> {
     if let Some(fingerprint) = job.fingerprint {
         document.append(cstr!("fingerprint"), Binary { subtype: BinarySubtype::Generic, bytes: fingerprint.to_vec() });
     }
+    if let Some(gates) = &job.gates {
+        let gates = serde_json::to_string(gates).map_err(|error| Fault::Corrupt(error.to_string()))?;
+        document.append(cstr!("gates"), gates);
+        document.append(cstr!("v"), WITH_GATES);
+    }
     history::append(&mut document, &job.history);
     append_body(&mut document, part_name(Part::Payload), &new.payload);
     if let Some(body) = &new.text {
@@ -169,8 +178,37 @@ pub(super) struct Record {
     pub(super) result: Option<Body>,
 }
 
-/// Reads a job.
+/// The versions that this build may change; what has another is left to a newer build.
+pub(super) fn known() -> RawDocumentBuf {
+    let mut versions = RawArrayBuf::new();
+    versions.push(RawBsonRef::Null);
+    versions.push(WITH_GATES);
+    rawdoc! { "$in": versions }
+}
+
+fn is_known(document: &RawDocument) -> Result<bool, Fault> {
+    let Some(value) = document.get("v")? else { return Ok(true) };
+    Ok(Cell { document, field: "v", value }.number::<i32>().is_ok_and(|version| version <= WITH_GATES))
+}
+
+/// Reads a job; one that a newer build has written is [`Fault::Newer`].
 pub(super) fn decode(document: &RawDocument) -> Result<Record, Fault> {
+    match is_known(document)? {
+        true => read(document),
+        false => Err(Fault::Newer(document.get_str("_id")?.to_owned())),
+    }
+}
+
+/// Reads a job, whoever has written it, as far as this build can.
+pub(super) fn decode_any(document: &RawDocument) -> Result<Job, Fault> {
+    match read(document) {
+        Ok(record) => Ok(record.job),
+        Err(_) if !is_known(document)? => Err(Fault::Newer(document.get_str("_id")?.to_owned())),
+        Err(fault) => Err(fault),
+    }
+}
+
+fn read(document: &RawDocument) -> Result<Record, Fault> {
     let id = document.get_str("_id")?;
     let key = job_key(id).ok_or_else(|| wrong(document, "_id", "is no key of a job"))?;
     let job_type = parsed(document, "type", document.get_str("type")?)?;
@@ -224,6 +262,9 @@ pub(super) fn decode(document: &RawDocument) -> Result<Record, Fault> {
             "tags" => job.tags = cell.texts()?,
             "fingerprint" => {
                 job.fingerprint = Some(cell.bytes()?.try_into().map_err(|error| cell.wrong(error))?);
+            }
+            "gates" => {
+                job.gates = Some(serde_json::from_str(cell.text()?).map_err(|error| cell.wrong(error))?);
             }
             "first" => history.first = Some(history::read(cell.document()?)?),
             "history" => {

@@ -50,6 +50,12 @@ pub(super) enum Fault {
     /// A key was taken, and then the job that had it was gone.
     #[error("{0} was erased at this moment: try again")]
     Vanished(JobId),
+    /// Rivals were faster than the store can tell: some of the swaps were made.
+    #[error("registers changed too fast to tell what became of a swap: read them again")]
+    Undecided,
+    /// A newer build wrote it, and this one must not take it for something else.
+    #[error("{0} was written by a newer build: ask one")]
+    Newer(String),
     /// The index is there, made by somebody else.
     #[error("the index `{index}` of the collection `{collection}` is not as this build makes it: {found}")]
     IndexConflict {

@@ -10,10 +10,10 @@ use super::{
     batcher::Work,
     blobs,
     collections::JOBS,
-    document::{decode, encode, job_id, without_bodies},
-    fault::Fault,
+    document::{decode, encode, job_id, job_key, without_bodies},
+    fault::{Fault, wrong},
     link::Link,
-    server::{Find, Sees, among},
+    server::{Find, Sees, among, id},
 };
 use crate::{Inserted, StoreError};
 
@@ -56,13 +56,15 @@ impl Work for Inserts {
         let find = Find { fields: without_bodies(), sees: Sees::Majority, ..Find::new(JOBS, filter) };
         let mut found = HashMap::new();
         for document in server.find(find).await? {
-            let job = decode(&document)?.job;
-            found.insert(job.key.clone(), job);
+            let key = job_key(id(&document)?).ok_or_else(|| wrong(&document, "_id", "is no key of a job"))?;
+            found.insert(key, decode(&document));
         }
         for place in taken {
             let (Some(new), Some(answer)) = (jobs.get(place), answers.get_mut(place)) else { continue };
             *answer = match found.get(&new.job.key) {
-                Some(job) => Ok(Inserted::Exists(job.clone())),
+                Some(Ok(record)) => Ok(Inserted::Exists(record.job.clone())),
+                Some(Err(Fault::Newer(id))) => Err(Fault::Newer(id.clone())),
+                Some(Err(fault)) => Err(Fault::Corrupt(fault.to_string())),
                 None => Err(Fault::Vanished(new.job.key.id)),
             };
         }

@@ -1,5 +1,7 @@
 //! Finding jobs: by their keys, and along the duties' indexes.
 
+use std::collections::HashMap;
+
 use gristmill_common::{
     Body, Part, QueueName, State, Timestamp,
     job::{Job, JobKey, Lane},
@@ -8,7 +10,7 @@ use mongodb::bson::{Bson, RawArrayBuf, RawDocumentBuf, raw::cstr, rawdoc};
 
 use super::{
     collections::{DEADLINE, DUTIES, JOBS},
-    document::{Record, decode, job_id, part_name, time, without_bodies},
+    document::{Record, decode, decode_any, job_id, known, part_name, time, without_bodies},
     fault::Fault,
     server::{Find, Sees, Server, among, bound},
 };
@@ -37,12 +39,29 @@ pub(super) async fn body(server: &Server, key: &JobKey, part: Part) -> Result<Op
 
 pub(super) async fn waiting(server: &Server, keys: &[JobKey]) -> Result<Vec<Job>, Fault> {
     let ids: Vec<String> = keys.iter().map(job_id).collect();
-    let filter = rawdoc! { "_id": among(ids.iter().map(String::as_str)), "state": State::Queued.as_str() };
-    jobs(server, Find { fields: without_bodies(), ..Find::new(JOBS, filter) }).await
+    let mut filter = rawdoc! { "_id": among(ids.iter().map(String::as_str)), "state": State::Queued.as_str() };
+    filter.append(cstr!("v"), known());
+    along(server, Find { fields: without_bodies(), ..Find::new(JOBS, filter) }).await
+}
+
+/// These jobs, as they durably are.
+pub(super) async fn jobs(server: &Server, keys: &[JobKey]) -> Result<Vec<Option<Job>>, Fault> {
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<String> = keys.iter().map(job_id).collect();
+    let filter = rawdoc! { "_id": among(ids.iter().map(String::as_str)) };
+    let find = Find { fields: without_bodies(), sees: Sees::Majority, ..Find::new(JOBS, filter) };
+    let mut found = HashMap::new();
+    for document in server.find(find).await? {
+        let job = decode_any(&document)?;
+        found.insert(job.key.clone(), job);
+    }
+    Ok(keys.iter().map(|key| found.get(key).cloned()).collect())
 }
 
 /// Jobs along an index.
-pub(super) async fn jobs(server: &Server, find: Find<'_>) -> Result<Vec<Job>, Fault> {
+async fn along(server: &Server, find: Find<'_>) -> Result<Vec<Job>, Fault> {
     server.find(find).await?.iter().map(|document| Ok(decode(document)?.job)).collect()
 }
 
@@ -70,6 +89,7 @@ pub(super) fn due_find(scan: &DueScan) -> Find<'static> {
             filter.append(cstr!("$or"), either);
         }
     }
+    filter.append(cstr!("v"), known());
     Find {
         fields: without_bodies(),
         sort: rawdoc! { "wake_at": 1, "_id": 1 },
@@ -83,7 +103,7 @@ pub(super) async fn due(server: &Server, scan: &DueScan) -> Result<Vec<Job>, Fau
     if scan.limit == 0 {
         return Ok(Vec::new());
     }
-    jobs(server, due_find(scan)).await
+    along(server, due_find(scan)).await
 }
 
 pub(super) fn count_filter(state: State, from: Timestamp) -> RawDocumentBuf {
@@ -106,7 +126,7 @@ pub(super) fn overdue_find(now: Timestamp, most: usize) -> Find<'static> {
         sort: rawdoc! { "deadline": 1 },
         hint: Some(DEADLINE.name),
         limit: Some(most),
-        ..Find::new(JOBS, rawdoc! { "deadline": { "$lte": time(now) } })
+        ..Find::new(JOBS, rawdoc! { "deadline": { "$lte": time(now) }, "v": known() })
     }
 }
 
@@ -114,7 +134,7 @@ pub(super) async fn overdue(server: &Server, now: Timestamp, most: usize) -> Res
     if most == 0 {
         return Ok(Vec::new());
     }
-    jobs(server, overdue_find(now, most)).await
+    along(server, overdue_find(now, most)).await
 }
 
 /// One seek for each lane, made by the server: it skips along the index from one to the next.

@@ -1,8 +1,8 @@
 //! Pages of a tenant's jobs. A page reads a bounded stretch of one index: where a filter may leave jobs out, the
 //! stretch's end is sought first, in the index alone.
 
-use gristmill_common::{Timestamp, job::Job};
-use mongodb::bson::{RawArrayBuf, RawDocumentBuf, raw::cstr, rawdoc};
+use gristmill_common::Timestamp;
+use mongodb::bson::{RawArrayBuf, RawDocument, RawDocumentBuf, raw::cstr, rawdoc};
 
 use super::{
     collections::{ACCEPTED, FAILED, Index, JOBS},
@@ -32,9 +32,14 @@ impl Path {
         Self { index, tenant: index.fields[0], clock: index.fields[1], id: index.fields[2], forward }
     }
 
-    fn position(&self, job: &Job) -> Position {
-        let at = if self.index.name == FAILED.name { job.failed_at } else { None };
-        Position { at: at.unwrap_or(job.created_at), id: job.key.id }
+    /// The place of a job in the list.
+    fn position(&self, job: &RawDocument) -> Result<Position, Fault> {
+        let (at, id) = match self.index.name == FAILED.name {
+            true => (job.get_document("dead")?.get_datetime("at")?, job.get_document("dead")?.get_str("id")?),
+            false => (job.get_datetime("created_at")?, job.get_str("_id")?),
+        };
+        let key = job_key(id).ok_or_else(|| Fault::Corrupt(format!("`{id}` is no key of a job")))?;
+        Ok(Position { at: Timestamp::from_millis(at.timestamp_millis()), id: key.id })
     }
 
     fn sort(&self) -> RawDocumentBuf {
@@ -170,29 +175,28 @@ pub(super) async fn list(server: &Server, query: &ListQuery) -> Result<Page, Fau
     let path = Path::of(query.order);
     // Jobs that come before the end in the meantime are listed or not, but nothing is listed twice.
     let end = if leaves_out(&query.filter) { end(server, query, &path).await? } else { None };
-    let mut jobs = Vec::new();
-    for document in server.find(path.page_find(query, end)).await? {
-        jobs.push(decode(&document)?.job);
-    }
+    let mut found = server.find(path.page_find(query, end)).await?;
     let most = query.limit.min(query.scan_limit);
-    let next = if jobs.len() > most {
-        jobs.truncate(most);
-        jobs.last().map(|job| path.position(job))
-    } else {
-        end
-    };
+    let mut next = end;
+    if found.len() > most {
+        found.truncate(most);
+        next = found.last().map(|document| path.position(document)).transpose()?;
+    }
+    let mut jobs = Vec::with_capacity(found.len());
+    for document in found {
+        match decode(&document) {
+            // Newer builds show it.
+            Err(Fault::Newer(_)) => {}
+            record => jobs.push(record?.job),
+        }
+    }
     Ok(Page { jobs, next })
 }
 
 async fn end(server: &Server, query: &ListQuery, path: &Path) -> Result<Option<Position>, Fault> {
     let found = server.find(path.end_find(query)).await?;
     let [last, _] = &found[..] else { return Ok(None) };
-    let (at, id) = match path.index.name == FAILED.name {
-        true => (last.get_document("dead")?.get_datetime("at")?, last.get_document("dead")?.get_str("id")?),
-        false => (last.get_datetime("created_at")?, last.get_str("_id")?),
-    };
-    let key = job_key(id).ok_or_else(|| Fault::Corrupt(format!("`{id}` is no key of a job")))?;
-    Ok(Some(Position { at: Timestamp::from_millis(at.timestamp_millis()), id: key.id }))
+    path.position(last).map(Some)
 }
 
 #[cfg(test)]

@@ -21,16 +21,19 @@ mod logs;
 mod plans;
 mod pool;
 mod records;
+mod registers;
 mod remove;
 mod schema;
 mod server;
 mod store;
 mod supervisor;
+mod swap;
 mod update;
 
 use std::sync::Arc;
 
 use gristmill_common::Clock;
+use mongodb::Client;
 use tokio::{
     sync::{Notify, watch},
     task::AbortHandle,
@@ -45,9 +48,10 @@ use self::{
     link::Link,
     logs::Lines,
     pool::Place,
+    server::Server,
     supervisor::Supervisor,
 };
-use crate::StoreError;
+use crate::{Migration, StoreError};
 
 /// The most statements of a command that is not made by a batcher.
 const STATEMENTS: usize = 500;
@@ -84,6 +88,19 @@ impl MongoStore {
             supervisor: tokio::spawn(supervisor.run()).abort_handle(),
         })
     }
+}
+
+/// What opening this database would do to its schema.
+///
+/// # Errors
+/// The URL is malformed, or the server does not answer, or a newer build has migrated the database.
+pub(crate) async fn pending(url: &str) -> Result<Vec<Migration>, StoreError> {
+    let place = Place::parse(url)?;
+    let look = async {
+        let client = Client::with_options(place.options().await?)?;
+        schema::pending(&Server::new(client.database(&place.database), Arc::default())).await
+    };
+    look.await.map_err(StoreError::from)
 }
 
 impl Drop for MongoStore {

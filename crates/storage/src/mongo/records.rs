@@ -59,6 +59,29 @@ pub(super) async fn add(server: &Server, kind: Kind, name: &str, record: &Value)
     }
 }
 
+/// Replaces the text that this build would have written; where there is another text, one that says the same.
+pub(super) async fn replace(
+    server: &Server,
+    kind: Kind,
+    name: &str,
+    expected: &Value,
+    record: &Value,
+) -> Result<bool, Fault> {
+    let (id, new) = (record_id(kind, name), to_json(record)?);
+    let swap = async |old: &str| {
+        let statement = rawdoc! { "q": { "_id": id.as_str(), "json": old }, "u": { "$set": { "json": new.as_str() } } };
+        Ok::<_, Fault>(server.update(RECORDS, [statement].into_iter().collect()).await?.all()? == 1)
+    };
+    if swap(&to_json(expected)?).await? {
+        return Ok(true);
+    }
+    let found = server.find(Find::new(RECORDS, rawdoc! { "_id": id.as_str() })).await?;
+    match found.first() {
+        Some(there) if from_json::<Value>(there)? == *expected => swap(there.get_str("json")?).await,
+        _ => Ok(false),
+    }
+}
+
 pub(super) async fn of_kind(server: &Server, kind: Kind) -> Result<Vec<Value>, Fault> {
     let word = word(kind);
     let filter = rawdoc! { "_id": { "$gte": format!("{word}/"), "$lt": format!("{word}0") } };

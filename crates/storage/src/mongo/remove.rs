@@ -9,7 +9,7 @@ use mongodb::bson::{RawArrayBuf, RawDocument, RawDocumentBuf, rawdoc};
 use super::{
     blobs,
     collections::{JOBS, REMAINS},
-    document::{job_id, time},
+    document::{job_id, known, time},
     fault::Fault,
     logs,
     server::{Find, Sees, Server, among, id},
@@ -50,7 +50,7 @@ async fn remove_some(server: &Server, removals: &[Removal]) -> Result<Vec<bool>,
         .collect();
     note(server, &leave).await?;
     let filters = wanted.iter().map(|(id, removal)| {
-        rawdoc! { "_id": *id, "state": removal.state.as_str(), "wake_at": time(removal.wake_at) }
+        rawdoc! { "_id": *id, "state": removal.state.as_str(), "wake_at": time(removal.wake_at), "v": known() }
     });
     let gone = server.delete(JOBS, filters, 1).await?;
     let kept = if gone == wanted.len() as u64 { HashSet::new() } else { there(server, wanted.keys().copied()).await? };
@@ -75,7 +75,7 @@ impl Seen {
 
 async fn read(server: &Server, ids: &[String]) -> Result<HashMap<String, Seen>, Fault> {
     let fields = rawdoc! { "state": 1, "wake_at": 1, "logged": 1, "payload.blob": 1, "text.blob": 1, "result.blob": 1 };
-    let filter = rawdoc! { "_id": among(ids.iter().map(String::as_str)) };
+    let filter = rawdoc! { "_id": among(ids.iter().map(String::as_str)), "v": known() };
     let mut read = HashMap::new();
     for document in server.find(Find { fields, ..Find::new(JOBS, filter) }).await? {
         let seen = Seen {

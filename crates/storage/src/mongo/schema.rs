@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use futures::{FutureExt, future::BoxFuture};
 use gristmill_common::{Clock, WorkerId};
 use mongodb::{
     bson::{RawArrayBuf, RawDocument, RawDocumentBuf, rawdoc},
@@ -9,15 +10,37 @@ use mongodb::{
 };
 
 use super::{
-    collections::{INDEXES, Index, SCHEMA},
+    collections::{ACCEPTED, BLOB_CLOCK, DEADLINE, DUTIES, FAILED, INDEXES, Index, REGISTERS_DUE, SCHEMA},
     document::{Cell, time},
     fault::Fault,
     server::{Find, Sees, Server},
 };
-use crate::StoreError;
+use crate::{Migration, StoreError};
 
-/// The version that this build makes. Version 1: the collections and indexes of `collections.rs`.
-pub(super) const VERSION: u32 = 1;
+/// Each brings the database from one version to the next. They are never changed once released, and may be begun again
+/// after they were broken off.
+const MIGRATIONS: [Step; 2] = [
+    Step {
+        version: 1,
+        what: "jobs, dead letters, deadlines and blobs, each with its index",
+        run: |server| build(server, &[&DUTIES, &ACCEPTED, &FAILED, &DEADLINE, &BLOB_CLOCK]).boxed(),
+    },
+    Step {
+        version: 2,
+        what: "registers, and the index of those that are due; gates in the documents of jobs",
+        run: |server| build(server, &[&REGISTERS_DUE]).boxed(),
+    },
+];
+/// The version that this build makes.
+const VERSION: u32 = MIGRATIONS[MIGRATIONS.len() - 1].version;
+
+/// What brings the database to a version from the one before.
+struct Step {
+    version: u32,
+    what: &'static str,
+    run: for<'a> fn(&'a Server) -> BoxFuture<'a, Result<(), Fault>>,
+}
+
 /// The one document of the schema's collection.
 const DOCUMENT: &str = "schema";
 /// A migration that takes longer than this is taken for dead, and begun again by another process.
@@ -27,32 +50,59 @@ const BUILD: Duration = Duration::from_secs(15 * 60);
 
 /// Checks the schema, and migrates it if it is an older one.
 pub(super) async fn prepare(server: &Server, clock: &Clock) -> Result<(), Fault> {
-    let found = version(server).await?;
-    if found > VERSION {
-        return Err(StoreError::NewerSchema { found, known: VERSION }.into());
-    }
-    let missing = missing(server).await?;
+    let (found, missing) = (find_version(server).await?, missing(server).await?);
     if found == VERSION && missing.is_empty() {
         return Ok(());
     }
     let holder = WorkerId::fresh().to_string();
     lock(server, &holder, clock).await?;
-    // Version 1 is the indexes; a later version adds its step here.
-    let migrated = async {
-        build(server, &missing).await?;
-        let mine = rawdoc! { "_id": DOCUMENT, "lock.holder": holder.as_str() };
-        let done = rawdoc! { "q": mine, "u": { "$set": { "version": i64::from(VERSION) } } };
-        server.update(SCHEMA, [done].into_iter().collect()).await?.all()
-    };
-    let migrated = migrated.await;
+    let migrated = migrate(server, &holder).await;
     let unlock = rawdoc! { "q": { "_id": DOCUMENT, "lock.holder": holder }, "u": { "$unset": { "lock": "" } } };
     server.update(SCHEMA, [unlock].into_iter().collect()).await?.all()?;
-    match migrated? {
-        1 => {
-            tracing::info!(from = found, to = VERSION, "the database was migrated");
-            Ok(())
+    migrated
+}
+
+/// What [`prepare`] would do; writes nothing.
+pub(super) async fn pending(server: &Server) -> Result<Vec<Migration>, Fault> {
+    let found = find_version(server).await?;
+    let missing = missing(server).await?;
+    let mut pending: Vec<Migration> = MIGRATIONS
+        .iter()
+        .filter(|step| step.version > found)
+        .map(|step| Migration { version: step.version, what: step.what.to_owned() })
+        .collect();
+    // A new index is a migration's; one that was there once is made again.
+    if found == VERSION {
+        pending.extend(missing.iter().map(|index| Migration {
+            version: found,
+            what: format!("the index `{}` of the collection `{}`, which is missing", index.name, index.collection),
+        }));
+    }
+    Ok(pending)
+}
+
+/// Migrates what is an older version now that the lock is held, and makes indexes again that somebody has dropped.
+async fn migrate(server: &Server, holder: &str) -> Result<(), Fault> {
+    // Whoever held the lock before may have done it.
+    let found = find_version(server).await?;
+    for step in MIGRATIONS.iter().filter(|step| step.version > found) {
+        (step.run)(server).await?;
+        let mine = rawdoc! { "_id": DOCUMENT, "lock.holder": holder };
+        let done = rawdoc! { "q": mine, "u": { "$set": { "version": i64::from(step.version) } } };
+        if server.update(SCHEMA, [done].into_iter().collect()).await?.all()? != 1 {
+            // It took longer than the lock holds, and another process has begun it again.
+            return Err(Fault::Migrating);
         }
-        _ => Err(Fault::Migrating),
+        tracing::info!(version = step.version, what = step.what, "the database was migrated");
+    }
+    build(server, &missing(server).await?).await
+}
+
+/// The version found, if this build knows it.
+async fn find_version(server: &Server) -> Result<u32, Fault> {
+    match version(server).await? {
+        found if found > VERSION => Err(StoreError::NewerSchema { found, known: VERSION }.into()),
+        found => Ok(found),
     }
 }
 

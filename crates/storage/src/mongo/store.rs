@@ -44,6 +44,10 @@ impl JobStore for MongoStore {
         Ok(jobs_read::get(&self.link.server()?, key).await?)
     }
 
+    async fn jobs(&self, keys: &[JobKey]) -> Result<Vec<Option<Job>>, StoreError> {
+        Ok(jobs_read::jobs(&self.link.server()?, keys).await?)
+    }
+
     async fn body(&self, key: &JobKey, part: Part) -> Result<Option<Body>, StoreError> {
         Ok(jobs_read::body(&self.link.server()?, key, part).await?)
     }
@@ -133,6 +137,16 @@ impl RecordStore for MongoStore {
 
     async fn add_record(&self, kind: Kind, name: &str, record: Value) -> Result<bool, StoreError> {
         Ok(records::add(&self.link.server()?, kind, name, &record).await?)
+    }
+
+    async fn replace_record(
+        &self,
+        kind: Kind,
+        name: &str,
+        expected: &Value,
+        record: Value,
+    ) -> Result<bool, StoreError> {
+        Ok(records::replace(&self.link.server()?, kind, name, expected, &record).await?)
     }
 
     async fn records(&self, kind: Kind) -> Result<Vec<Value>, StoreError> {

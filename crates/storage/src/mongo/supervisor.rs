@@ -102,7 +102,7 @@ impl Supervisor {
             && offset.unsigned_abs() > u64::try_from(took.as_millis() / 2).unwrap_or(u64::MAX).saturating_add(1)
         {
             tracing::info!(offset_ms = offset, "the clock is set by the store's");
-            self.clock.shift(offset);
+            self.clock.correct(offset);
         }
         Ok(())
     }

@@ -13,7 +13,8 @@ use mongodb::bson::{
 
 use super::{
     document::{
-        DEADLINE, LANE, append_body, awaits_start, dead_document, error_document, job_id, name, part_name, signed, time,
+        DEADLINE, LANE, append_body, awaits_start, dead_document, error_document, job_id, known, name, part_name,
+        signed, time,
     },
     history,
 };
@@ -117,6 +118,7 @@ pub(super) fn statement(change: &Change, version: Option<u64>, token: i64) -> Ra
 
 fn filter(key: &JobKey, guard: &Guard) -> RawDocumentBuf {
     let mut filter = rawdoc! { "_id": job_id(key), "state": guard.state.as_str() };
+    filter.append(cstr!("v"), known());
     if let Some(lease) = guard.lease {
         filter.append(cstr!("lease"), lease.to_string());
     }

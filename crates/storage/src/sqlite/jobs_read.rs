@@ -64,6 +64,11 @@ pub(super) fn get(conn: &Connection, key: &JobKey) -> Result<Option<Found>, Faul
     found.optional()?.transpose()
 }
 
+pub(super) fn jobs(conn: &Connection, keys: &[JobKey]) -> Result<Vec<Option<Job>>, Fault> {
+    let snapshot = conn.unchecked_transaction()?;
+    keys.iter().map(|key| Ok(find(&snapshot, key)?.map(|(_, job)| job))).collect()
+}
+
 pub(super) fn body(conn: &Connection, key: &JobKey, part: Part) -> Result<Option<gristmill_common::Body>, Fault> {
     let snapshot = conn.unchecked_transaction()?;
     match number(&snapshot, key)? {

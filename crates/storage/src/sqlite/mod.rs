@@ -17,6 +17,7 @@ mod logs;
 mod plans;
 mod readers;
 mod records;
+mod registers;
 mod row;
 mod schema;
 mod store;
@@ -34,7 +35,7 @@ use self::{
     schema::Role,
     writer::{Bounds, Writer},
 };
-use crate::StoreError;
+use crate::{Migration, StoreError};
 
 /// Threads for reads of a few rows: a job, a body, a duty's range.
 const POINT_READERS: usize = 2;
@@ -51,6 +52,14 @@ pub(crate) struct SqliteStore {
     scans: Readers,
     _checkpointer: Checkpointer,
     _folder: Folder,
+}
+
+/// What opening this data folder would do to its schema; blocks meanwhile.
+///
+/// # Errors
+/// What is there is no database of ours, or a newer build has migrated it.
+pub(crate) fn pending(path: &Path) -> Result<Vec<Migration>, StoreError> {
+    schema::pending(&path.join(folder::DATABASE))
 }
 
 impl SqliteStore {

@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use super::{archive, jobs_read, list, schema};
+use super::{archive, jobs_read, list, registers, schema};
 use crate::Order;
 
 /// How SQLite means to carry a query out.
@@ -33,6 +33,11 @@ fn each_range_is_sought_in_its_index_and_never_sorted() {
     assert!(plan(&conn, jobs_read::OLDEST_WAITING).contains(&queue.to_owned()));
     let keys = "SEARCH jobs USING INDEX jobs_key ((tenant,id)>(?,?))";
     assert_eq!(plan(&conn, archive::WALK), [keys]);
+    let due = "SEARCH registers USING INDEX registers_due ((due_at,key)>(?,?) AND due_at<?)";
+    assert_eq!(plan(&conn, registers::DUE), [due]);
+    let names = "SEARCH registers USING PRIMARY KEY (key>? AND key<?)";
+    assert_eq!(plan(&conn, registers::LIST), [names]);
+    assert_eq!(plan(&conn, registers::FIND), ["SEARCH registers USING PRIMARY KEY (key=?)"]);
     for (order, index, clock) in [
         (Order::NewestFirst, "jobs_accepted", "created_at"),
         (Order::OldestFirst, "jobs_accepted", "created_at"),

@@ -30,6 +30,22 @@ pub(super) fn add(conn: &Connection, kind: Kind, name: &str, record: &Value) -> 
     Ok(statement.execute(params![word(kind), name, row::json(record)?])? == 1)
 }
 
+/// Between reading the record and writing it nobody else writes: this runs on the writer.
+pub(super) fn replace(
+    conn: &Connection,
+    kind: Kind,
+    name: &str,
+    expected: &Value,
+    record: &Value,
+) -> Result<bool, Fault> {
+    let mut statement = conn.prepare_cached("SELECT json FROM records WHERE kind = ?1 AND name = ?2")?;
+    let found = statement.query_row([word(kind), name], |row| Ok(Cells::of(row).json::<Value>()));
+    match found.optional()?.transpose()? {
+        Some(there) if there == *expected => put(conn, kind, name, record).map(|()| true),
+        _ => Ok(false),
+    }
+}
+
 pub(super) fn of_kind(conn: &Connection, kind: Kind) -> Result<Vec<Value>, Fault> {
     let mut statement = conn.prepare_cached("SELECT json FROM records WHERE kind = ?1 ORDER BY name")?;
     let mut rows = statement.query([word(kind)])?;

@@ -17,7 +17,7 @@ macro_rules! columns {
         "jobs.n, jobs.tenant, jobs.id, job_type, queue, priority, state, wake_at, attempt, max_attempts, claims, \
          rescues, rings, lease, worker, settled_by, cancel_requested, backoff, timeout_ms, deadline, run_at, \
          created_at, started_at, finished_at, failed_at, percent, message, error, tags, trace, fingerprint, \
-         version, history"
+         version, history, gates"
     };
 }
 pub(super) use columns;
@@ -185,6 +185,7 @@ pub(super) fn read(cells: &mut Cells<'_>) -> Result<(i64, Job), Fault> {
         fingerprint: cells.array_or_none()?,
         version: cells.unsigned()?,
         history: cells.json()?,
+        gates: cells.json_or_none()?,
     };
     Ok((n, job))
 }
@@ -195,9 +196,9 @@ pub(super) fn insert(conn: &Connection, job: &Job) -> Result<Option<i64>, Fault>
         "INSERT INTO jobs (tenant, id, job_type, queue, priority, state, lane, wake_at, attempt, max_attempts, \
          claims, rescues, rings, lease, worker, settled_by, cancel_requested, backoff, timeout_ms, deadline, \
          run_at, created_at, started_at, finished_at, failed_at, percent, message, error, tags, trace, \
-         fingerprint, version, history) \
+         fingerprint, version, history, gates) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, \
-         ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33) ON CONFLICT (tenant, id) DO NOTHING",
+         ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34) ON CONFLICT (tenant, id) DO NOTHING",
     )?;
     let tags = if job.tags.is_empty() { None } else { Some(json(&job.tags)?) };
     let stored = statement.execute(rusqlite::params![
@@ -234,6 +235,7 @@ pub(super) fn insert(conn: &Connection, job: &Job) -> Result<Option<i64>, Fault>
         job.fingerprint.as_ref(),
         signed(job.version),
         json(&job.history)?,
+        job.gates.as_ref().map(json).transpose()?,
     ])?;
     Ok((stored == 1).then(|| conn.last_insert_rowid()))
 }
@@ -319,6 +321,6 @@ pub(super) fn json(value: &impl serde::Serialize) -> Result<String, Fault> {
 }
 
 /// SQLite has signed numbers only. No timeout and no version comes near the end of them.
-fn signed(number: u64) -> i64 {
+pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

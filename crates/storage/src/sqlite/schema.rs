@@ -5,14 +5,23 @@ use std::{path::Path, sync::Arc, time::Duration};
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::fault::Fault;
-use crate::StoreError;
+use crate::{Migration, StoreError};
 
 /// "GmJ1" in ASCII: what `PRAGMA application_id` says of our files.
 const APPLICATION_ID: i32 = 0x476d_4a31;
 
 /// Each brings the schema from one version to the next; the first makes version 1. They are never edited once
 /// released.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_jobs.sql")];
+const MIGRATIONS: [Step; 2] = [
+    Step { what: "jobs, bodies, blobs, logs and records", sql: include_str!("migrations/0001_jobs.sql") },
+    Step { what: "registers, and the gates of jobs", sql: include_str!("migrations/0002_registers.sql") },
+];
+
+/// What brings the schema to the next version.
+struct Step {
+    what: &'static str,
+    sql: &'static str,
+}
 
 /// How long a connection waits for another one's lock. Only a checkpoint that restarts the log holds one long
 /// enough to notice.
@@ -63,6 +72,26 @@ pub(super) fn prepare(path: &Path) -> Result<Connection, StoreError> {
     Ok(conn)
 }
 
+/// What [`prepare`] would do to the schema; writes nothing.
+///
+/// # Errors
+/// It is not ours, or a newer build has migrated it.
+pub(super) fn pending(path: &Path) -> Result<Vec<Migration>, StoreError> {
+    let version = match path.try_exists() {
+        Ok(false) => 0,
+        _ => {
+            let conn = look(path).map_err(|fault| unreadable(path, fault))?;
+            identify(&conn, path)?
+        }
+    };
+    let known = MIGRATIONS.len() as u32;
+    if version > known {
+        return Err(StoreError::NewerSchema { found: version, known });
+    }
+    let steps = (1..).zip(&MIGRATIONS).filter(|(made, _)| *made > version);
+    Ok(steps.map(|(version, step)| Migration { version, what: step.what.to_owned() }).collect())
+}
+
 /// Another connection to a database that [`prepare`] has opened.
 ///
 /// # Errors
@@ -96,6 +125,19 @@ fn connect(path: &Path, role: Role) -> Result<Connection, Fault> {
     let conn = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     conn.busy_timeout(if role == Role::Checkpointer { CHECKPOINT_PATIENCE } else { PATIENCE })?;
     Ok(conn)
+}
+
+/// A connection for a look at a database that nobody may have open. Without a log the file has everything, and is read
+/// as one that never changes: else even a reader makes files beside it.
+fn look(path: &Path) -> Result<Connection, Fault> {
+    let log = path.with_extension("db-wal");
+    if log.try_exists().unwrap_or(true) {
+        return connect(path, Role::Reader);
+    }
+    let path = path.to_str().ok_or_else(|| Fault::Corrupt(format!("{} is not UTF-8", path.display())))?;
+    let escaped = path.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    let access = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Ok(Connection::open_with_flags(format!("file:{escaped}?immutable=1"), access)?)
 }
 
 /// The version of the schema; 0 for a new file.
@@ -156,7 +198,10 @@ fn migrate(conn: &mut Connection, version: u32) -> Result<(), Fault> {
     }
     let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for step in &MIGRATIONS[version as usize..] {
-        transaction.execute_batch(step)?;
+        transaction.execute_batch(step.sql)?;
+        if version > 0 {
+            tracing::info!(what = step.what, "the database is migrated");
+        }
     }
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", MIGRATIONS.len() as u32)?;

@@ -46,6 +46,11 @@ impl JobStore for SqliteStore {
         self.points.read(move |conn| jobs_read::get(conn, &key)).await
     }
 
+    async fn jobs(&self, keys: &[JobKey]) -> Result<Vec<Option<Job>>, StoreError> {
+        let keys = keys.to_vec();
+        self.points.read(move |conn| jobs_read::jobs(conn, &keys)).await
+    }
+
     async fn body(&self, key: &JobKey, part: Part) -> Result<Option<Body>, StoreError> {
         let key = key.clone();
         self.points.read(move |conn| jobs_read::body(conn, &key, part)).await
@@ -151,6 +156,17 @@ impl RecordStore for SqliteStore {
     async fn add_record(&self, kind: Kind, name: &str, record: Value) -> Result<bool, StoreError> {
         let name = name.to_owned();
         self.writer.write(0, move |session| records::add(&session.conn, kind, &name, &record)).await
+    }
+
+    async fn replace_record(
+        &self,
+        kind: Kind,
+        name: &str,
+        expected: &Value,
+        record: Value,
+    ) -> Result<bool, StoreError> {
+        let (name, expected) = (name.to_owned(), expected.clone());
+        self.writer.write(0, move |session| records::replace(&session.conn, kind, &name, &expected, &record)).await
     }
 
     async fn records(&self, kind: Kind) -> Result<Vec<Value>, StoreError> {

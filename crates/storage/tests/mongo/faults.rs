@@ -10,7 +10,7 @@ use gristmill_common::{
     job::{Change, Guard, Job, JobKey, Limits, NewJob},
 };
 use gristmill_storage::{
-    Inserted, Kind, Removal, Renewal, Store, StoreError,
+    Expect, Inserted, Kind, RegisterKey, Removal, Renewal, Space, Store, StoreError, Swap,
     conformance::{at, claim_of, get, insert, job, succeed, text},
 };
 use gristmill_testkit::{Manner, Proxy};
@@ -35,12 +35,25 @@ impl Lossy {
 
     /// Makes a call whose command of this name is carried out, and its reply lost after some bytes.
     async fn lose<T>(&self, command: &str, after: usize, call: impl AsyncFnOnce(&dyn Store) -> Result<T, StoreError>) {
+        // The supervisor reads the schema whenever it likes.
+        let collection = if command == "find" { "jobs" } else { "" };
+        self.lose_from(collection, command, after, call).await;
+    }
+
+    /// The same, for a command about this collection.
+    async fn lose_from<T>(
+        &self,
+        collection: &str,
+        command: &str,
+        after: usize,
+        call: impl AsyncFnOnce(&dyn Store) -> Result<T, StoreError>,
+    ) {
         let cuts = self.proxy.cuts();
         // A command's name is the key of its first element, and the collection its value.
         let mut needle = [b"\x02", command.as_bytes(), b"\0"].concat();
-        if command == "find" {
-            // The supervisor reads the schema whenever it likes.
-            needle.extend_from_slice(b"\x05\0\0\0jobs\0");
+        if !collection.is_empty() {
+            needle.extend_from_slice(&(collection.len() as u32 + 1).to_le_bytes());
+            needle.extend_from_slice(&[collection.as_bytes(), b"\0"].concat());
         }
         self.proxy.cut_reply(needle, after);
         match call(&*self.store).await {
@@ -303,6 +316,97 @@ async fn records_and_the_lead_are_found_as_they_were_written() {
     lossy.lose("update", 0, async |store| store.lead(lead.clone(), at(0)).await).await;
     assert!(lossy.store.lead(lead.clone(), at(1)).await.expect("an answer"), "it leads, and may renew");
     assert_eq!(lossy.store.leader().await.expect("an answer"), Some(lead));
+}
+
+fn register(name: &str) -> RegisterKey {
+    RegisterKey { space: Space::Slots, tenant: "a".parse().expect("a name"), name: name.into() }
+}
+
+/// A swap whose value names who made it.
+fn swap(name: &str, expect: Expect, by: &str) -> Swap {
+    Swap { key: register(name), expect, to: Some((json!({ "by": by }), Some(at(1)))) }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_swap_whose_reply_was_lost_is_known_by_its_value_and_made_once() {
+    let lossy = Lossy::new().await;
+    // Another process looks: the driver may yet close connections beside the one that was cut off.
+    let other = lossy.place.ready().await;
+    let key = register("a");
+    let read = async || other.registers(std::slice::from_ref(&key)).await.expect("an answer").remove(0);
+    for (n, after) in PARTS.into_iter().enumerate() {
+        let (mine, next) = (format!("mine {n}"), format!("next {n}"));
+        let made = swap("a", Expect::Absent, &mine);
+        lossy.lose_from("registers", "insert", after, async |store| store.swap(vec![made.clone()]).await).await;
+        let first = read().await.expect("it was made");
+        assert_eq!(first.value["by"], json!(mine));
+        assert_eq!(other.swap(vec![made]).await.expect("an answer"), [false]);
+
+        let changed = swap("a", Expect::Version(first.version), &next);
+        lossy.lose_from("registers", "update", after, async |store| store.swap(vec![changed.clone()]).await).await;
+        assert_eq!(other.swap(vec![changed]).await.expect("an answer"), [false]);
+        let second = read().await.expect("it is there");
+        assert_eq!((&second.value["by"], second.version), (&json!(next), first.version + 1));
+
+        let removed = Swap { key: key.clone(), expect: Expect::Version(second.version), to: None };
+        lossy.lose_from("registers", "delete", after, async |store| store.swap(vec![removed.clone()]).await).await;
+        assert_eq!(read().await, None);
+        assert_eq!(other.swap(vec![removed]).await.expect("an answer"), [false]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn swaps_whose_reading_back_was_lost_are_told_by_reading_again() {
+    let lossy = Lossy::new().await;
+    let other = lossy.place.ready().await;
+    let made = ["a", "b", "c"].map(|name| swap(name, Expect::Absent, "first"));
+    assert_eq!(other.swap(made.to_vec()).await.expect("answers"), [true; 3]);
+    let keys = ["a", "b", "c"].map(register);
+    let versions = async || -> Vec<u64> {
+        let found = other.registers(&keys).await.expect("registers");
+        found.into_iter().map(|found| found.expect("it is there").version).collect()
+    };
+    let before = versions().await;
+    // One of three is stale, so that the count is no proof.
+    let stale = |by: &str| {
+        let expect = [before[0], before[1] + 7, before[2]].map(Expect::Version);
+        ["a", "b", "c"].into_iter().zip(expect).map(|(name, expect)| swap(name, expect, by)).collect::<Vec<_>>()
+    };
+    lossy.lose_from("registers", "find", 0, async |store| store.swap(stale("second")).await).await;
+    let found = other.registers(&keys).await.expect("registers");
+    let by: Vec<_> = found.into_iter().map(|found| found.expect("it is there").value["by"].clone()).collect();
+    assert_eq!(by, ["second", "first", "second"]);
+    // Nothing of it is made again, and a call that is not disturbed is told which were made.
+    assert_eq!(other.swap(stale("third")).await.expect("answers"), [false; 3]);
+    let after = versions().await;
+    let again = vec![
+        swap("a", Expect::Version(after[0]), "fourth"),
+        swap("b", Expect::Version(after[1] + 1), "fourth"),
+        Swap { key: register("c"), expect: Expect::Version(after[2]), to: None },
+    ];
+    assert_eq!(other.swap(again).await.expect("answers"), [true, false, true]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_whose_replacement_was_lost_is_found_by_reading_again() {
+    let lossy = Lossy::new().await;
+    let other = lossy.place.ready().await;
+    other.put_record(Kind::Queue, "a", json!(1)).await.expect("a record");
+    lossy.lose("update", 0, async |store| store.replace_record(Kind::Queue, "a", &json!(1), json!(2)).await).await;
+    assert_eq!(other.records(Kind::Queue).await.expect("records"), [json!(2)]);
+    assert!(!other.replace_record(Kind::Queue, "a", &json!(1), json!(3)).await.expect("an answer"));
+    // Another way to write down the same.
+    let spaced = mongodb::bson::doc! {"$set": {"json": "{ \"b\": [1 ], \"a\": 2}"}};
+    lossy
+        .place
+        .beside(async |database| {
+            let records = database.collection::<mongodb::bson::Document>("records");
+            records.update_one(mongodb::bson::doc! {"_id": "queue/a"}, spaced).await
+        })
+        .await;
+    let there = json!({"a": 2, "b": [1]});
+    assert!(other.replace_record(Kind::Queue, "a", &there, json!(4)).await.expect("an answer"));
+    assert_eq!(other.records(Kind::Queue).await.expect("records"), [json!(4)]);
 }
 
 /// A server that hangs is given up after a while, and used again when it is back.

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use gristmill_common::Clock;
+use gristmill_common::{Clock, job::NewJob};
 use gristmill_storage::{
     Store, StoreError,
-    conformance::{at, job},
+    conformance::{at, get, insert, job},
 };
 use gristmill_testkit::{Manner, Proxy, eventually};
 use mongodb::bson::{Document, doc};
@@ -87,9 +87,11 @@ async fn a_newer_schema_is_refused_until_it_is_ours() {
     set_version(99).await;
     let opened = gristmill_storage::open(&place.url(), &Clock::start()).await.expect("the URL is one");
     let error = reason(&*opened.store, "schema is version 99").await;
-    assert!(matches!(error, StoreError::NewerSchema { found: 99, known: 1 }), "{error:?}");
+    assert!(matches!(error, StoreError::NewerSchema { found: 99, known: 2 }), "{error:?}");
     let refused = opened.store.insert(vec![job(at(0))]).await;
     assert!(matches!(refused, Err(StoreError::NewerSchema { .. })), "{refused:?}");
+    let error = gristmill_storage::pending(&place.url()).await.expect_err("it is newer");
+    assert!(matches!(error, StoreError::NewerSchema { found: 99, known: 2 }), "{error:?}");
     set_version(1).await;
     answers(&*opened.store).await;
 }
@@ -119,7 +121,7 @@ async fn many_that_open_a_new_database_at_once_migrate_it_once() {
         .beside(async |database| database.collection::<Document>("schema").find_one(doc! {"_id": "schema"}).await)
         .await
         .expect("the schema has a version");
-    assert_eq!(schema.get_i64("version").ok(), Some(1), "{schema}");
+    assert_eq!(schema.get_i64("version").ok(), Some(2), "{schema}");
     assert!(schema.get("lock").is_none(), "nobody holds the lock any more: {schema}");
     let names = place.beside(async |database| database.collection::<Document>("jobs").list_index_names().await).await;
     assert_eq!(names.len(), 5, "{names:?}");
@@ -156,4 +158,60 @@ async fn the_clock_is_set_by_the_servers() {
         let apart = (clock.now().as_millis() - Clock::start().now().as_millis()).abs();
         assert!(apart < 250, "{apart} ms apart");
     }
+}
+
+async fn versions(place: &Place) -> Vec<u32> {
+    let pending = gristmill_storage::pending(&place.url()).await.expect("an answer");
+    assert!(pending.iter().all(|migration| !migration.what.is_empty()), "{pending:?}");
+    pending.into_iter().map(|migration| migration.version).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_database_is_migrated_and_can_be_looked_at_before() {
+    let place = Place::new();
+    let collections = async || place.beside(async |database| database.list_collection_names().await).await;
+    assert_eq!(versions(&place).await, [1, 2]);
+    assert!(collections().await.is_empty(), "looking at a new database makes nothing");
+
+    // As the first version left it.
+    let store = place.ready().await;
+    let jobs: Vec<NewJob> = (0..3).map(|n| job(at(n))).collect();
+    insert(&store, jobs.clone()).await;
+    drop(store);
+    place
+        .beside(async |database| {
+            database.collection::<Document>("registers").drop().await?;
+            let schema = database.collection::<Document>("schema");
+            schema.update_one(doc! {"_id": "schema"}, doc! {"$set": {"version": 1}}).await
+        })
+        .await;
+    let before = collections().await;
+    assert_eq!(versions(&place).await, [2]);
+    assert_eq!(collections().await, before, "looking changes nothing");
+
+    let store = place.ready().await;
+    assert!(versions(&place).await.is_empty());
+    for new in &jobs {
+        assert_eq!(get(&store, &new.job.key).await, new.job);
+    }
+    let indexes = async || {
+        place.beside(async |database| database.collection::<Document>("registers").list_index_names().await).await
+    };
+    assert_eq!(indexes().await.len(), 2);
+
+    // An index that somebody drops is made again.
+    place.beside(async |database| database.collection::<Document>("registers").drop_index("due").await).await;
+    let pending = gristmill_storage::pending(&place.url()).await.expect("an answer");
+    assert!(pending.len() == 1 && pending[0].version == 2 && pending[0].what.contains("`due`"), "{pending:?}");
+    let _store = place.ready().await;
+    assert_eq!((versions(&place).await, indexes().await.len()), (Vec::new(), 2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_does_not_answer_tells_nothing_of_its_schema() {
+    let proxy = Proxy::start(host()).await.expect("a proxy");
+    proxy.treat(Manner::Refuse);
+    let error = gristmill_storage::pending(&Place::new().url_by(proxy.address())).await.expect_err("nobody answers");
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+    assert!(matches!(gristmill_storage::pending("mongodb://").await, Err(StoreError::Url(_))));
 }

@@ -2,7 +2,7 @@
 //! that they are rung again later and not before.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use crate::{Engine, trouble::Trouble};
 
-/// How many dispatches may wait to be published; what is over is left to the scheduler.
+/// How many dispatches of a queue may wait to be published; what is over is left to the scheduler.
 const MOST_WAITING: usize = 10_000;
 /// How many dispatches go out together.
 const BATCH: usize = 512;
@@ -161,20 +161,34 @@ impl Engine {
         confirmed
     }
 
+    /// Publishes what is rung, each queue by itself: one that the broker does not take holds up no other.
     pub(crate) async fn publish_what_is_rung(self, mut rung: Rung) {
+        let mut queues: HashMap<QueueName, mpsc::Sender<Dispatch>> = HashMap::new();
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             tokio::select! {
                 () = self.0.shutdown.cancelled() => return,
                 received = rung.recv_many(&mut batch, BATCH) => if received == 0 { return },
             }
-            let mut by_queue: BTreeMap<QueueName, Vec<Dispatch>> = BTreeMap::new();
             for (queue, dispatch) in batch.drain(..) {
-                by_queue.entry(queue).or_default().push(dispatch);
+                let waiting = queues.entry(queue).or_insert_with_key(|queue| {
+                    let (sender, waiting) = mpsc::channel(MOST_WAITING);
+                    tokio::spawn(self.clone().publish_to(queue.clone(), waiting));
+                    sender
+                });
+                let _ = waiting.try_send(dispatch);
             }
-            for (queue, dispatches) in by_queue {
-                self.publish(&queue, dispatches).await;
+        }
+    }
+
+    async fn publish_to(self, queue: QueueName, mut waiting: mpsc::Receiver<Dispatch>) {
+        loop {
+            let mut batch = Vec::with_capacity(BATCH);
+            tokio::select! {
+                () = self.0.shutdown.cancelled() => return,
+                received = waiting.recv_many(&mut batch, BATCH) => if received == 0 { return },
             }
+            self.publish(&queue, batch).await;
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    sync::{Arc, OnceLock, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
@@ -16,22 +16,22 @@ use crate::{Engine, JobType, trouble::Trouble};
 
 /// How old the board may be.
 const REFRESH: Duration = Duration::from_secs(1);
-/// How old it may be for somebody who looks for what is not on it.
-const FRESH: Duration = Duration::from_millis(100);
+/// How soon after a reading the next begins, for somebody who looks for what is not on the board.
+const READ_AGAIN: Duration = Duration::from_millis(100);
 
 /// The latest reading; everybody reads the same.
 pub(crate) struct Board {
     reading: RwLock<Arc<Reading>>,
-    /// Set by the first reading: before it nobody can say what there is.
-    was_read: OnceLock<()>,
-    /// When somebody last looked for what was not on the board.
-    looked_again: Mutex<Option<Instant>>,
+    /// Held while somebody looks for what is not on the board.
+    looking: Mutex<()>,
     pub(crate) trouble: Trouble,
     not_declared: Trouble,
 }
 
 #[derive(Default)]
 struct Reading {
+    /// When it began; `None` until the first one: before it nobody can say what there is.
+    began: Option<Instant>,
     queues: BTreeMap<QueueName, QueueRecord>,
     types: BTreeMap<String, JobType>,
     backlog: HashSet<BandKey>,
@@ -46,8 +46,7 @@ impl Default for Board {
     fn default() -> Self {
         Self {
             reading: RwLock::default(),
-            was_read: OnceLock::new(),
-            looked_again: Mutex::default(),
+            looking: Mutex::default(),
             trouble: Trouble::new("queues and job types could not be read; the last reading stands"),
             not_declared: Trouble::new("a queue could not be declared on the broker"),
         }
@@ -76,7 +75,7 @@ impl Board {
     /// # Errors
     /// The store has not been reached since the process started.
     pub(crate) fn check(&self) -> Result<(), StoreError> {
-        self.was_read.get().copied().ok_or_else(|| StoreError::unavailable(NotReached))
+        self.reading().began.map(drop).ok_or_else(|| StoreError::unavailable(NotReached))
     }
 
     fn reading(&self) -> Arc<Reading> {
@@ -99,19 +98,24 @@ impl Engine {
         }
     }
 
-    /// For somebody who does not find what another process may have put there just now. However many look, the
-    /// store is asked ten times a second at most.
-    pub(crate) async fn look_again(&self) -> Result<(), StoreError> {
-        let mut looked = self.0.board.looked_again.lock().await;
-        if looked.is_none_or(|at| at.elapsed() >= FRESH) {
-            self.refresh_board().await?;
-            *looked = Some(Instant::now());
+    /// For somebody who came at this moment and does not find what another process may have put there just before:
+    /// afterwards the board is no older than that. However many look, the store is asked ten times a second at most.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub(crate) async fn look_again(&self, came: Instant) -> Result<(), StoreError> {
+        let _looking = self.0.board.looking.lock().await;
+        match self.0.board.reading().began {
+            Some(began) if began >= came => return Ok(()),
+            Some(began) => tokio::time::sleep(READ_AGAIN.saturating_sub(began.elapsed())).await,
+            None => {}
         }
-        Ok(())
+        self.refresh_board().await
     }
 
     /// Reads the board anew: at once after this process has changed something.
     pub(crate) async fn refresh_board(&self) -> Result<(), StoreError> {
+        let began = Some(Instant::now());
         if self.0.board.check().is_err() {
             self.declare_configured_queues().await?;
         }
@@ -140,9 +144,11 @@ impl Engine {
         });
         let types = types.collect();
         let queues = queues.into_iter().map(|queue| (queue.name.clone(), queue)).collect();
-        *self.0.board.reading.write().unwrap_or_else(PoisonError::into_inner) =
-            Arc::new(Reading { queues, types, backlog });
-        let _ = self.0.board.was_read.set(());
+        let mut reading = self.0.board.reading.write().unwrap_or_else(PoisonError::into_inner);
+        // One that began later may have been quicker, and knows more.
+        if reading.began <= began {
+            *reading = Arc::new(Reading { began, queues, types, backlog });
+        }
         Ok(())
     }
 

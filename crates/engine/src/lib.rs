@@ -30,7 +30,7 @@ pub use usecases::{
     submit::Origin,
     submit_text::TextPart,
 };
-pub use worker::{NotConsuming, Worker, WorkerConfig};
+pub use worker::{NotConsuming, NotWorking, ThreadsStuck, Worker, WorkerConfig};
 
 /// The bounds that the engine keeps to.
 #[derive(Debug, Clone)]
@@ -158,7 +158,11 @@ fn may_pass(error: &StoreError) -> bool {
         | StoreError::OutOfSpace(_)
         | StoreError::Overloaded
         | StoreError::NewerSchema { .. } => true,
-        StoreError::InUse(_) | StoreError::NotADatabase { .. } | StoreError::Url(_) | StoreError::Corrupt(_) => false,
+        StoreError::UploadExpired(_)
+        | StoreError::InUse(_)
+        | StoreError::NotADatabase { .. }
+        | StoreError::Url(_)
+        | StoreError::Corrupt(_) => false,
     }
 }
 

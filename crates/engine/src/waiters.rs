@@ -90,8 +90,6 @@ impl Engine {
                 () = self.0.shutdown.cancelled() => return,
                 () = self.listen() => {}
             }
-            // Events may have been missed while nobody listened.
-            self.0.waiters.wake_all();
             if self.sleeps_through(LISTEN_AGAIN).await {
                 return;
             }
@@ -101,6 +99,8 @@ impl Engine {
     async fn listen(&self) {
         let trouble = &self.0.waiters.trouble;
         let Some(mut events) = trouble.after(self.broker().listen().await) else { return };
+        // Events may have been missed while nobody listened.
+        self.0.waiters.wake_all();
         loop {
             match events.next().await {
                 Ok(Heard::Event(event)) => {

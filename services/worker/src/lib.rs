@@ -1,6 +1,6 @@
 #![doc = include_str!("../README.md")]
 
-use gristmill_engine::{Engine, NotConsuming, Worker};
+use gristmill_engine::{Engine, NotWorking, Worker};
 use gristmill_runtime::{process::worker_config, settings::Settings};
 
 /// Makes a worker, to be run. With a concurrency of 0 there is none.
@@ -12,9 +12,9 @@ pub fn prepare(engine: Engine, settings: &Settings) -> Option<Worker> {
 /// Whether it takes what it should take: for readiness.
 ///
 /// # Errors
-/// The broker serves one of its queues to nobody here.
-pub fn check(worker: &Option<Worker>) -> Result<(), NotConsuming> {
-    worker.as_ref().map_or(Ok(()), Worker::check_intake)
+/// The broker serves one of its queues to nobody here, or no thread is left for work of class `Cpu`.
+pub fn check(worker: &Option<Worker>) -> Result<(), NotWorking> {
+    worker.as_ref().map_or(Ok(()), Worker::check)
 }
 
 /// Works until the engine's shutdown, then drains.

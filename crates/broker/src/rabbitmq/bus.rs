@@ -9,10 +9,11 @@ use std::{
 };
 
 use async_trait::async_trait;
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use gristmill_common::message::{JOB_EVENTS_VERSION, JobEvent, JobEvents, decode};
 use lapin::{
     BasicProperties, Channel,
+    message::Delivery,
     options::{
         BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, QueueBindOptions,
         QueueDeclareOptions,
@@ -131,11 +132,18 @@ impl Sender {
     }
 }
 
+/// What was read and not yet acked.
+#[derive(Default)]
+struct Unacked {
+    number: u16,
+    last: u64,
+}
+
 /// Hears events.
 pub(super) struct RabbitEvents {
     messages: lapin::Consumer,
     channel: Channel,
-    unacked: u16,
+    unacked: Unacked,
     heard: VecDeque<Heard>,
     /// The last number of each sender.
     senders: HashMap<u64, u64>,
@@ -147,7 +155,14 @@ impl RabbitEvents {
         let channel = session.channel().await?;
         let messages = session.answered(subscribe(channel.clone(), exchange)).await?;
         meters::sent("consume", 1);
-        Ok(Self { messages, channel, unacked: 0, heard: VecDeque::new(), senders: HashMap::new(), _session: session })
+        Ok(Self {
+            messages,
+            channel,
+            unacked: Unacked::default(),
+            heard: VecDeque::new(),
+            senders: HashMap::new(),
+            _session: session,
+        })
     }
 
     fn read(&mut self, message: &[u8]) {
@@ -176,13 +191,26 @@ impl RabbitEvents {
         crowded || last.is_some_and(|last| seq != last + 1)
     }
 
-    /// Acks what was read, now and then: the broker only needs to know that somebody reads.
-    async fn ack(&mut self, tag: u64) -> lapin::Result<()> {
-        self.unacked += 1;
-        if self.unacked >= PREFETCH / 2 {
-            self.unacked = 0;
+    /// The next message, when it is there. Whoever must wait for it has acked everything before: the broker closes the
+    /// channel of a listener that keeps a message for half an hour.
+    async fn receive(&mut self) -> lapin::Result<Option<Delivery>> {
+        let ready = self.messages.next().now_or_never();
+        match ready {
+            Some(message) => message,
+            None => {
+                self.ack().await?;
+                self.messages.next().await
+            }
+        }
+        .transpose()
+    }
+
+    /// Acks what was read.
+    async fn ack(&mut self) -> lapin::Result<()> {
+        if self.unacked.number > 0 {
             meters::sent("ack", 1);
-            self.channel.basic_ack(tag, BasicAckOptions { multiple: true }).await?;
+            self.channel.basic_ack(self.unacked.last, BasicAckOptions { multiple: true }).await?;
+            self.unacked.number = 0;
         }
         Ok(())
     }
@@ -195,15 +223,15 @@ impl Events for RabbitEvents {
             if let Some(heard) = self.heard.pop_front() {
                 return Ok(heard);
             }
-            let lost = |reason| BrokerError::Unavailable(reason);
-            match self.messages.next().await {
-                Some(Ok(message)) => {
-                    meters::received("event", 1);
-                    self.read(&message.data);
-                    self.ack(message.delivery_tag).await.map_err(|error| lost(reason(&error)))?;
-                }
-                Some(Err(error)) => return Err(lost(reason(&error))),
-                None => return Err(lost("the broker ended the listener".into())),
+            let lost = |error| BrokerError::Unavailable(reason(&error));
+            let Some(message) = self.receive().await.map_err(lost)? else {
+                return Err(BrokerError::Unavailable("the broker ended the listener".into()));
+            };
+            meters::received("event", 1);
+            self.read(&message.data);
+            self.unacked = Unacked { number: self.unacked.number + 1, last: message.delivery_tag };
+            if self.unacked.number >= PREFETCH / 2 {
+                self.ack().await.map_err(lost)?;
             }
         }
     }

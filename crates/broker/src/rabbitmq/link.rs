@@ -2,6 +2,7 @@
 //! at once, or the reason why there is none.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -56,23 +57,23 @@ impl Drop for Link {
     }
 }
 
-/// The trouble that was last spoken of, so that each is one line, whichever connection met it first.
+/// Why each connection of a process is away, by its name. What one of them has said the others need not say.
 #[derive(Default)]
-pub(super) struct Trouble(Mutex<Option<String>>);
+pub(super) struct Trouble(Mutex<BTreeMap<&'static str, String>>);
 
 impl Trouble {
-    fn is(&self, host: &str, reason: &str) {
-        let mut last = locked(&self.0);
-        if last.as_deref() != Some(reason) {
-            tracing::warn!(broker.host = host, reason, "RabbitMQ cannot be reached; trying again until it can");
-            *last = Some(reason.to_owned());
-        }
+    /// This connection is away, for this reason. Says whether that is news.
+    fn is(&self, name: &'static str, reason: &str) -> bool {
+        let mut reasons = locked(&self.0);
+        let is_news = reasons.values().all(|known| known != reason);
+        reasons.insert(name, reason.to_owned());
+        is_news
     }
 
-    fn is_over(&self, host: &str) {
-        if locked(&self.0).take().is_some() {
-            tracing::info!(broker.host = host, "RabbitMQ can be reached again");
-        }
+    /// This connection is there. Says whether that ends all trouble.
+    fn is_over(&self, name: &str) -> bool {
+        let mut reasons = locked(&self.0);
+        reasons.remove(name).is_some() && reasons.is_empty()
     }
 }
 
@@ -96,7 +97,9 @@ impl Supervisor {
                     (self.on_connect)(session.clone()).await;
                     drop(self.state.send_replace(Ok(session.clone())));
                     connected.set(1.0);
-                    self.trouble.is_over(&self.address.host());
+                    if self.trouble.is_over(self.name) {
+                        tracing::info!(broker.host = self.address.host(), "RabbitMQ can be reached again");
+                    }
                     let reason = self.until_lost(&session).await;
                     connected.set(0.0);
                     if since.elapsed() >= STEADY {
@@ -106,7 +109,10 @@ impl Supervisor {
                 }
                 Err(reason) => reason,
             };
-            self.trouble.is(&self.address.host(), &reason);
+            if self.trouble.is(self.name, &reason) {
+                let host = self.address.host();
+                tracing::warn!(broker.host = host, reason, "RabbitMQ cannot be reached; trying again until it can");
+            }
             drop(self.state.send_replace(Err(reason)));
             // Many processes lose the broker at the same moment.
             sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
@@ -179,5 +185,28 @@ impl Channels {
         // Those of a lost connection are of no use.
         channels.retain(|channel| channel.status().connected());
         channels.pop()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trouble_is_said_once_for_both_connections_and_over_when_both_are_there() {
+        let trouble = Trouble::default();
+        assert!(!trouble.is_over("publish"), "there was none");
+        assert!(trouble.is("publish", "lost"));
+        assert!(!trouble.is("consume", "lost"), "the other has said it");
+        assert!(trouble.is("consume", "refused"));
+        for _ in 0..3 {
+            assert!(!trouble.is("publish", "lost"), "it lasts");
+            assert!(!trouble.is("consume", "refused"), "it lasts");
+        }
+        assert!(!trouble.is_over("publish"), "the other is away");
+        assert!(!trouble.is("consume", "refused"));
+        assert!(trouble.is_over("consume"));
+        assert!(!trouble.is_over("consume"), "it was said");
+        assert!(trouble.is("consume", "lost"), "anew");
     }
 }

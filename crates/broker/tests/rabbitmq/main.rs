@@ -2,6 +2,7 @@
 
 mod connecting;
 mod declaring;
+mod hearing;
 mod losing;
 mod messages;
 mod support;

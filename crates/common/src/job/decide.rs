@@ -51,6 +51,8 @@ const RING_AGAIN: Duration = Duration::from_secs(60);
 const RING_AGAIN_CAP: Duration = Duration::from_secs(60 * 60);
 /// The first wait of a job that no worker can take just now. It doubles, up to the same hour.
 const POSTPONE: Duration = Duration::from_secs(1);
+/// The longest wait of a job that another worker can take.
+const PASS_ON_CAP: Duration = Duration::from_secs(5);
 
 type Decision = Result<Change, IllegalTransition>;
 
@@ -68,6 +70,11 @@ impl Job {
     /// The broker was rung for it: when nobody answers, ring again later, and ever more rarely.
     pub fn ring(&self, now: Timestamp) -> Decision {
         self.wait_in_queue(Event::Ring, now + doubled(RING_AGAIN, self.rings))
+    }
+
+    /// This worker cannot take it, and another can: it is rung again within seconds.
+    pub fn pass_on(&self, now: Timestamp) -> Decision {
+        self.wait_in_queue(Event::Postpone, now + doubled(POSTPONE, self.rings).min(PASS_ON_CAP))
     }
 
     /// Nobody could take it just now.

@@ -100,7 +100,10 @@ impl Scheduler {
                 if outcome.is_err() {
                     self.lead.lost_the_store();
                 }
-                self.change_of_lead(self.not_leading.after(outcome).unwrap_or(false));
+                let leads = self.not_leading.after(outcome).unwrap_or(false);
+                if self.lead.leading.swap(leads, Ordering::Relaxed) != leads {
+                    self.tell_who_leads();
+                }
                 renewed = Some(Instant::now());
             }
             // Not later than the next renewal, and soon enough to tell submitters of a backlog.
@@ -108,12 +111,10 @@ impl Scheduler {
         }
     }
 
-    fn change_of_lead(&self, leads: bool) {
-        let led = self.lead.leading.swap(leads, Ordering::Relaxed);
-        if leads != led {
-            metrics::gauge!("gristmill_scheduler_leading").set(if leads { 1.0 } else { 0.0 });
-            tracing::info!(scheduler.id = %self.lead.id, leads, "the lead has changed");
-        }
+    fn tell_who_leads(&self) {
+        let leads = self.lead.is_leading();
+        metrics::gauge!("gristmill_scheduler_leading").set(u8::from(leads));
+        tracing::info!(scheduler.id = %self.lead.id, leads, "the lead has changed");
     }
 
     /// Leaves the lead to another, so that it need not wait for the lease to end.

@@ -6,7 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gristmill_broker::MOST_READY;
+use futures::{StreamExt, stream};
+use gristmill_broker::{BrokerError, MOST_READY};
 use gristmill_common::{
     BandKey, JobId, State, Timestamp,
     job::{Job, Lane, Priority},
@@ -25,7 +26,12 @@ const WINDOW_TIME: Duration = Duration::from_secs(1);
 const FEED_AGAIN: Duration = Duration::from_millis(20);
 /// How often a band that has lost its messages is filled again.
 const REFILL_EVERY: Duration = Duration::from_secs(10);
-
+/// How many bands are fed at once.
+const MOST_AT_ONCE: usize = 8;
+/// A band whose feeding took so long, and came to nothing, is sick.
+const SICK_AFTER: Duration = Duration::from_secs(2);
+/// For how long a sick band is left alone.
+const LEFT_ALONE: Duration = Duration::from_secs(10);
 /// The most jobs of one refill, for the sake of memory; should that not be all, there is another.
 const MOST_REFILLED: usize = 1_000_000;
 
@@ -40,6 +46,10 @@ struct Feed {
     cursors: Cursors,
     refill: Option<Refill>,
     refilled: Option<Instant>,
+    /// Whether more waited at the latest feeding than was dispatched.
+    has_backlog: bool,
+    /// The broker did not answer in time: it is not asked before this moment.
+    sick_until: Option<Instant>,
 }
 
 type Cursors = HashMap<Lane, Position>;
@@ -85,47 +95,77 @@ impl Scheduler {
         }
     }
 
-    /// Feeds every band once; says how many jobs were rung.
+    /// Feeds every band once, some at a time; says how many jobs were rung.
     async fn feed(&self, feeds: &mut BTreeMap<BandKey, Feed>) -> Result<usize, StoreError> {
         let mut lanes: BTreeMap<BandKey, Vec<Lane>> = BTreeMap::new();
         for lane in self.engine.store().lanes().await? {
             let band = BandKey { queue: lane.queue.clone(), priority: lane.priority };
             lanes.entry(band).or_default().push(lane);
         }
-        let (mut rung, mut backlog, mut told) = (0, Vec::new(), Ok(()));
+        let mut fed = BTreeMap::new();
         for queue in self.engine.0.board.queues().into_iter().filter(|queue| !queue.paused) {
             for priority in Priority::ALL {
                 let band = BandKey { queue: queue.name.clone(), priority };
-                let feed = feeds.entry(band.clone()).or_default();
-                let ready = match self.engine.broker().depth(&band).await {
-                    Ok(ready) => ready,
-                    Err(error) => {
-                        told = Err(error);
-                        continue;
-                    }
-                };
-                let window = feed.window(ready);
-                let Some(lanes) = lanes.get(&band) else {
-                    feed.cursors.clear();
-                    continue;
-                };
-                feed.start_refill_if_lost(ready);
-                let room = window.saturating_sub(ready);
-                let found = self.what_waits(feed, lanes, room).await?;
-                let dispatches: Vec<Dispatch> = found.jobs.iter().map(Dispatch::of).collect();
-                if found.more {
-                    backlog.push(band.clone());
-                }
-                if !dispatches.is_empty() {
-                    let published = self.engine.publish(&band.queue, dispatches).await;
-                    feed.left += published;
-                    rung += published;
-                }
+                fed.insert(band.clone(), feeds.remove(&band).unwrap_or_default());
+            }
+        }
+        let feeding: Vec<_> = fed
+            .iter_mut()
+            .filter(|(_, feed)| feed.sick_until.is_none_or(|until| until <= Instant::now()))
+            .map(|(band, feed)| self.feed_band(band, feed, lanes.get(band).map_or(&[], Vec::as_slice)))
+            .collect();
+        let outcomes: Vec<_> = stream::iter(feeding).buffer_unordered(MOST_AT_ONCE).collect().await;
+        let backlog = fed.iter().filter(|(_, feed)| feed.has_backlog).map(|(band, _)| band.clone()).collect();
+        // What is known of bands that are paused is kept.
+        feeds.append(&mut fed);
+        let (mut rung, mut told) = (0, Ok(()));
+        for outcome in outcomes {
+            match outcome? {
+                Ok(published) => rung += published,
+                Err(error) => told = Err(error),
             }
         }
         self.no_depth.after(told);
         self.lead.set_backlog(backlog);
         Ok(rung)
+    }
+
+    /// Feeds one band; says how many jobs were rung, or why the broker does not say how many wait there.
+    async fn feed_band(
+        &self,
+        band: &BandKey,
+        feed: &mut Feed,
+        lanes: &[Lane],
+    ) -> Result<Result<usize, BrokerError>, StoreError> {
+        let asked = Instant::now();
+        let ready = match self.engine.broker().depth(band).await {
+            Ok(ready) => ready,
+            Err(error) => {
+                feed.leave_alone_if_slow(asked);
+                return Ok(Err(error));
+            }
+        };
+        let window = feed.window(ready);
+        if lanes.is_empty() {
+            feed.cursors.clear();
+            feed.has_backlog = false;
+            return Ok(Ok(0));
+        }
+        feed.start_refill_if_lost(ready);
+        let room = window.saturating_sub(ready);
+        let found = self.what_waits(feed, lanes, room).await?;
+        feed.has_backlog = found.more;
+        let dispatches: Vec<Dispatch> = found.jobs.iter().map(Dispatch::of).collect();
+        if dispatches.is_empty() {
+            return Ok(Ok(0));
+        }
+        let began = Instant::now();
+        let published = self.engine.publish(&band.queue, dispatches).await;
+        if published == 0 {
+            feed.leave_alone_if_slow(began);
+        }
+        feed.left += published;
+        Ok(Ok(published))
     }
 
     /// The jobs to ring: those whose clocks say so, and with what room is left, those of a refill.
@@ -197,6 +237,13 @@ impl Scheduler {
 }
 
 impl Feed {
+    /// What was asked of the broker at this moment came to nothing.
+    fn leave_alone_if_slow(&mut self, asked: Instant) {
+        if asked.elapsed() >= SICK_AFTER {
+            self.sick_until = Some(Instant::now() + LEFT_ALONE);
+        }
+    }
+
     /// How much may wait in the band: about what was consumed in the last second, which is what was left after
     /// each feeding less what was found at the next. What submitters publish themselves hides some of it; but they
     /// do so only while nothing waits to be fed.

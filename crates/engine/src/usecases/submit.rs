@@ -1,6 +1,6 @@
 //! Submit: from a request to a durable job. The answer comes after the store's; the bell is rung right after.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use gristmill_common::{
@@ -65,18 +65,25 @@ impl Engine {
         origin: &Origin,
         requests: Vec<(Option<u32>, JobRequest)>,
     ) -> Vec<Result<Job, EngineError>> {
+        let came = Instant::now();
         let mut drafts = Vec::with_capacity(requests.len());
         for (place, request) in requests {
-            drafts.push(self.checked(origin, job_id(origin, place), request).await);
+            drafts.push(self.checked(origin, job_id(origin, place), request, came).await);
         }
         let engine = self.clone();
         to_the_end(async move { engine.store_drafts(drafts).await }).await
     }
 
     /// Checks a request. One that was accepted before is not judged again: what was true then may not be now.
-    async fn checked(&self, origin: &Origin, id: JobId, request: JobRequest) -> Result<Checked, EngineError> {
+    async fn checked(
+        &self,
+        origin: &Origin,
+        id: JobId,
+        request: JobRequest,
+        came: Instant,
+    ) -> Result<Checked, EngineError> {
         let fingerprint = origin.idempotency_key.is_some().then(|| fingerprint(&request));
-        let error = match self.draft_with_payload(origin, id, request).await {
+        let error = match self.draft_with_payload(origin, id, request, came).await {
             Ok((job, payload)) => return Ok(Checked::New(job, payload)),
             Err(error) => error,
         };
@@ -93,8 +100,9 @@ impl Engine {
         origin: &Origin,
         id: JobId,
         request: JobRequest,
+        came: Instant,
     ) -> Result<(Job, Bytes), EngineError> {
-        let draft = self.draft(origin, id, &request).await?;
+        let draft = self.draft(origin, id, &request, came).await?;
         let payload = request.payload.map_or(Bytes::from_static(b"{}"), payload_bytes);
         draft.job_type.check(&payload, "/payload")?;
         Ok((draft.job, payload))
@@ -161,11 +169,18 @@ impl Engine {
     }
 
     /// Checks everything but the payload, and makes the record. Another process may have declared the queue or
-    /// announced the type just now, so it is looked for once more before anybody is told that it is not there.
-    pub(crate) async fn draft(&self, origin: &Origin, id: JobId, request: &JobRequest) -> Result<Draft, EngineError> {
+    /// announced the type just before the request came, so it is looked for once more before anybody is told that it
+    /// is not there.
+    pub(crate) async fn draft(
+        &self,
+        origin: &Origin,
+        id: JobId,
+        request: &JobRequest,
+        came: Instant,
+    ) -> Result<Draft, EngineError> {
         match self.draft_as_known(origin, id, request) {
             Err(EngineError::UnknownJobType(_) | EngineError::UnknownQueue(_)) => {
-                self.look_again().await?;
+                self.look_again(came).await?;
                 self.draft_as_known(origin, id, request)
             }
             outcome => outcome,

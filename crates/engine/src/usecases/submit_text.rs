@@ -1,6 +1,8 @@
 //! Submit with a text as the request's body: streamed into the store, never whole in memory, checked as UTF-8 on
 //! the way. Nothing of a text that breaks off is kept.
 
+use std::time::Instant;
+
 use bytes::{Bytes, BytesMut};
 use gristmill_common::{
     Body, INLINE_LIMIT,
@@ -48,7 +50,7 @@ impl Engine {
         request: JobRequest,
         parts: mpsc::Receiver<TextPart>,
     ) -> Result<Job, EngineError> {
-        let mut draft = self.draft(origin, job_id(origin, None), &request).await?;
+        let mut draft = self.draft(origin, job_id(origin, None), &request, Instant::now()).await?;
         if !draft.job_type.record().accepts_text {
             return Err(EngineError::TextNotAccepted(draft.job.job_type));
         }

@@ -8,7 +8,7 @@ use std::{
 
 use futures::future::join_all;
 use gristmill_common::{
-    BandKey, LeaseId, Timestamp,
+    BandKey, Class, LeaseId, Timestamp,
     job::{Change, IllegalTransition, Job, JobKey},
 };
 use gristmill_storage::{Claim, Claimed, StoreError, Whom};
@@ -64,14 +64,21 @@ impl Worker {
         }
     }
 
-    /// Puts jobs off whose type this worker does not have: they are for others.
+    /// Puts jobs off that this worker cannot run, for want of a handler or of a thread: they are for others.
     async fn sort_out(&self, picked: Vec<(BandKey, InHand)>) -> Vec<(BandKey, InHand)> {
         let registry = &self.0.engine.0.registry;
-        let (known, unknown): (Vec<_>, Vec<_>) =
-            picked.into_iter().partition(|(_, in_hand)| registry.get(&in_hand.dispatch.job_type).is_some());
-        let unknown = unknown.into_iter().map(|(_, in_hand)| in_hand).collect();
-        self.put_off(unknown, |job, now| job.postpone(now)).await;
-        known
+        let has_threads = self.0.threads.check().is_ok();
+        let (mut for_us, mut for_others, mut for_nobody) = (Vec::new(), Vec::new(), Vec::new());
+        for (band, in_hand) in picked {
+            match registry.get(&in_hand.dispatch.job_type) {
+                Some(handler) if has_threads || handler.class() != Class::Cpu => for_us.push((band, in_hand)),
+                Some(_) => for_others.push(in_hand),
+                None => for_nobody.push(in_hand),
+            }
+        }
+        self.put_off(for_others, |job, now| job.pass_on(now)).await;
+        self.put_off(for_nobody, |job, now| job.postpone(now)).await;
+        for_us
     }
 
     /// Claims jobs under one lease and starts them. Their dispatches are acked, and those of jobs no longer

@@ -8,7 +8,7 @@ use std::{
 };
 
 use gristmill_broker::{BrokerError, Consumer};
-use gristmill_common::{BandKey, job::Priority};
+use gristmill_common::{BandKey, QueueName, job::Priority};
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
@@ -52,8 +52,30 @@ enum Intake {
 
 /// A worker does not take what it should take.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("queue `{}`, band {}: not consuming", .0.queue, .0.priority.as_str())]
-pub struct NotConsuming(BandKey);
+pub enum NotConsuming {
+    /// It was told to take from a queue that nobody has declared.
+    #[error("queue `{0}`: not consuming, because it is not declared")]
+    Undeclared(QueueName),
+    /// The broker serves a band to nobody here.
+    #[error("queue `{}`, band {}: not consuming", .0.queue, .0.priority.as_str())]
+    Band(BandKey),
+}
+
+/// A consumer, and the acks asked of it by whoever has its deliveries in hand.
+struct Consuming {
+    consumer: Box<dyn Consumer>,
+    acks: mpsc::UnboundedReceiver<u64>,
+}
+
+impl Drop for Consuming {
+    /// However it ends, what was asked of it is done: else all of that would be delivered again.
+    fn drop(&mut self) {
+        let tags: Vec<u64> = std::iter::from_fn(|| self.acks.try_recv().ok()).collect();
+        if !tags.is_empty() {
+            self.consumer.ack(&tags);
+        }
+    }
+}
 
 impl Intakes {
     fn set(&self, band: &BandKey, intake: Intake) {
@@ -90,12 +112,15 @@ impl Worker {
     /// Whether it takes what it should take: for readiness.
     ///
     /// # Errors
-    /// The broker serves one of its queues to nobody here.
-    pub fn check_intake(&self) -> Result<(), NotConsuming> {
+    /// The broker serves one of its queues to nobody here, or there is no such queue.
+    pub(super) fn check_intake(&self) -> Result<(), NotConsuming> {
+        if let Some(queue) = self.undeclared() {
+            return Err(NotConsuming::Undeclared(queue));
+        }
         let bands = self.0.intake.bands();
         let idle = |band: &BandKey| matches!(bands.get(band), None | Some(Intake::Starting | Intake::Lost));
         match self.wanted_bands().into_iter().find(idle) {
-            Some(band) => Err(NotConsuming(band)),
+            Some(band) => Err(NotConsuming::Band(band)),
             None => Ok(()),
         }
     }
@@ -103,7 +128,11 @@ impl Worker {
     /// Keeps a consumer on every band that should have one, until the shutdown.
     pub(super) async fn take_in(self) {
         let mut running: BTreeMap<BandKey, Running> = BTreeMap::new();
+        let not_declared = Trouble::new("a queue that this worker is to take from does not exist");
         loop {
+            if self.0.engine.0.board.check().is_ok() {
+                not_declared.after(self.undeclared().map_or(Ok(()), |queue| Err(NotConsuming::Undeclared(queue))));
+            }
             let wanted = self.wanted_bands();
             let (keep, stop): (BTreeMap<_, _>, BTreeMap<_, _>) =
                 running.into_iter().partition(|(band, _)| wanted.contains(band));
@@ -121,6 +150,11 @@ impl Worker {
                 return stop_all(running).await;
             }
         }
+    }
+
+    /// A queue that was chosen for this worker, and is not on the board.
+    fn undeclared(&self) -> Option<QueueName> {
+        self.0.config.queues.iter().find(|queue| !self.0.engine.0.board.has_queue(queue)).cloned()
     }
 
     fn wanted_bands(&self) -> BTreeSet<BandKey> {
@@ -170,16 +204,18 @@ impl Worker {
     /// Consumes until it should be done in another way, or cannot be done.
     async fn consume_for_a_while(&self, band: &BandKey, trouble: &Trouble) -> Result<Ended, BrokerError> {
         let prefetch = self.wanted_in_hand();
-        let mut consumer: Box<dyn Consumer> = self.0.engine.broker().consume(band, prefetch).await?;
+        let consumer = self.0.engine.broker().consume(band, prefetch).await?;
         self.0.intake.set(band, Intake::Consuming);
         trouble.over();
-        let (ack, mut acks) = mpsc::unbounded_channel();
+        let (ack, acks) = mpsc::unbounded_channel();
+        let mut consuming = Consuming { consumer, acks };
         let mut tags = Vec::new();
         let mut look = tokio::time::interval(LOOK_EVERY);
         let mut full = Full::default();
         loop {
             let taken = self.0.inbox.departure();
             let room = self.in_hand_limit().saturating_sub(self.0.inbox.len(band));
+            let Consuming { consumer, acks } = &mut consuming;
             tokio::select! {
                 _ = acks.recv_many(&mut tags, 1_000) => {
                     consumer.ack(&tags);
@@ -235,5 +271,39 @@ async fn stop_all(running: BTreeMap<BandKey, Running>) {
     }
     for Running { task, .. } in running.into_values() {
         let _ = task.await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use async_trait::async_trait;
+    use gristmill_broker::Delivery;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Remembers(Arc<Mutex<Vec<u64>>>);
+
+    #[async_trait]
+    impl Consumer for Remembers {
+        async fn recv(&mut self, _: usize) -> Result<Vec<Delivery>, BrokerError> {
+            std::future::pending().await
+        }
+
+        fn ack(&self, tags: &[u64]) {
+            self.0.lock().expect("no panic").extend(tags);
+        }
+    }
+
+    #[test]
+    fn a_consumer_that_is_let_go_does_the_acks_that_were_asked_of_it() {
+        let (ack, acks) = mpsc::unbounded_channel();
+        let acked = Arc::default();
+        let consuming = Consuming { consumer: Box::new(Remembers(Arc::clone(&acked))), acks };
+        (1..=3).for_each(|tag| ack.send(tag).expect("there is a consumer"));
+        drop(consuming);
+        assert_eq!(*acked.lock().expect("no panic"), [1, 2, 3]);
     }
 }

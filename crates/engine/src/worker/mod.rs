@@ -1,7 +1,7 @@
 //! The worker: takes dispatches, claims jobs in batches, runs them, renews their leases, settles them.
 //!
 //! `intake` fills the inbox from the broker, `claim` turns what is in it into leases, `run` runs what is held,
-//! `settle` ends it, `heartbeat` keeps the leases, `reports` stores what handlers say, and `drain` gives back what cannot
+//! `settle` ends it, `threads` has those for work that keeps a processor busy, `heartbeat` keeps the leases, `reports` stores what handlers say, and `drain` gives back what cannot
 //! be finished.
 
 mod claim;
@@ -13,6 +13,7 @@ mod intake;
 mod reports;
 mod run;
 mod settle;
+mod threads;
 
 use std::{
     sync::{
@@ -27,8 +28,20 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 pub use intake::NotConsuming;
+pub use threads::ThreadsStuck;
 
 use crate::{Engine, trouble::Trouble};
+
+/// Why a worker does not take all the work that it should take.
+#[derive(Debug, thiserror::Error)]
+pub enum NotWorking {
+    /// Nothing comes of one of its queues.
+    #[error(transparent)]
+    NotConsuming(#[from] NotConsuming),
+    /// It has no thread for work of class `Cpu`.
+    #[error(transparent)]
+    ThreadsStuck(#[from] ThreadsStuck),
+}
 
 /// How a worker works.
 #[derive(Debug, Clone)]
@@ -77,7 +90,7 @@ struct Inner {
     inbox: inbox::Inbox,
     held: held::Held,
     slots: Arc<Semaphore>,
-    cpu: Arc<Semaphore>,
+    threads: threads::Threads,
     /// Rung when a job was finished, or room was made in another way.
     room: Notify,
     pace: Pace,
@@ -112,7 +125,7 @@ impl Worker {
             inbox: inbox::Inbox::default(),
             held: held::Held::default(),
             slots: Arc::new(Semaphore::new(config.concurrency)),
-            cpu: Arc::new(Semaphore::new(config.cpu_threads.max(1))),
+            threads: threads::Threads::new(config.cpu_threads),
             room: Notify::new(),
             pace: Pace::default(),
             claimed: AtomicUsize::new(0),
@@ -157,6 +170,15 @@ impl Worker {
         self.0.stopped.cancel();
         let _ = tokio::join!(heartbeats, leases, reports, pace);
         self.say_goodbye().await;
+    }
+
+    /// Whether it takes all the work that it should take.
+    ///
+    /// # Errors
+    /// What it does not take, and why.
+    pub fn check(&self) -> Result<(), NotWorking> {
+        self.check_intake()?;
+        Ok(self.0.threads.check()?)
     }
 
     /// How many more jobs it may hold now: its free slots, and what it finishes in a tenth of a second.

@@ -17,17 +17,20 @@ use gristmill_common::{
 };
 use gristmill_handlers::{Context, HandlerError, JobInfo, Text};
 use gristmill_storage::{Claimed, StoreError};
-use tokio::{sync::OwnedSemaphorePermit, time::timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::{
     Worker,
     held::{Hold, Stop},
+    threads::Thread,
 };
 
 /// How long a handler that was told to stop may take before nobody waits for it any more.
 const GRACE: Duration = Duration::from_secs(5);
+/// How often a job that waits for a thread looks whether there will be one.
+const LOOK_FOR_THREADS: Duration = Duration::from_millis(500);
 
 /// How an attempt ended.
 pub(super) enum Outcome {
@@ -139,22 +142,36 @@ impl Worker {
         let work = caught(async move { handler.run(payload, context).await });
         let work: Work = match class {
             Class::Io => Box::pin(work),
-            Class::Cpu => {
-                // Its time runs from when it has a thread.
-                let thread = tokio::select! {
-                    biased;
-                    () = cancelled.cancelled() => None,
-                    thread = self.0.cpu.clone().acquire_owned() => thread.ok(),
-                };
-                match thread {
-                    Some(thread) => Box::pin(on_a_thread(thread, work)),
-                    None => return self.judge(hold, None),
-                }
-            }
+            Class::Cpu => match self.thread(cancelled).await {
+                Some(thread) => Box::pin(async move {
+                    thread
+                        .run(work)
+                        .await
+                        .unwrap_or_else(|broke_off| Err(failure("panic", &broke_off.to_string(), true)))
+                }),
+                None if cancelled.is_cancelled() => return self.judge(hold, None),
+                None => return Outcome::GivenBack,
+            },
         };
         let outcome = self.see_through(job, hold, work, cancelled).await;
         self.store_last_lines(job, reports.take().lines).await;
         outcome
+    }
+
+    /// Waits for a thread: the attempt's time runs from when it has one. None when the job is told to stop, or when
+    /// every thread is stuck: then others should have it.
+    async fn thread(&self, cancelled: &CancellationToken) -> Option<Thread> {
+        let threads = &self.0.threads;
+        let mut one = std::pin::pin!(threads.one());
+        loop {
+            tokio::select! {
+                biased;
+                () = cancelled.cancelled() => return None,
+                thread = &mut one => return thread,
+                () = tokio::time::sleep(LOOK_FOR_THREADS) => {}
+            }
+            threads.check().ok()?;
+        }
     }
 
     /// Waits for the work, but not for ever: a handler that should stop, or whose time is up, gets a moment to do
@@ -195,20 +212,6 @@ fn span_of(job: &Job) -> tracing::Span {
         Some(trace) => tracing::info_span!("job", trace.id = trace),
         None => tracing::Span::none(),
     }
-}
-
-/// Runs work that keeps a processor busy on a thread of its own.
-async fn on_a_thread(
-    thread: OwnedSemaphorePermit,
-    work: impl Future<Output = Result<Bytes, Failure>> + Send + 'static,
-) -> Result<Bytes, Failure> {
-    let runtime = tokio::runtime::Handle::current();
-    let done = tokio::task::spawn_blocking(move || {
-        // Held until the work is really over, even if nobody waits for it any more.
-        let _thread = thread;
-        runtime.block_on(work)
-    });
-    done.await.unwrap_or_else(|failed| Err(failure("panic", &failed.to_string(), true)))
 }
 
 /// A panic fails the attempt and nothing else.

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
+pub mod moody;
+
 use std::{sync::Arc, time::Duration};
 
 use gristmill_broker::Broker;
@@ -124,6 +126,27 @@ impl Rig {
         let clock = Clock::start();
         let store = gristmill_storage::open(store, &clock).await.expect("a store").store;
         let broker = gristmill_broker::open(broker).await.expect("a broker").broker;
+        Self::with(store, broker, clock, data, limits).await
+    }
+
+    /// With a broker whose moods the test chooses.
+    pub async fn with_moods() -> (Self, Arc<moody::Moody>) {
+        let data = Arc::new(tempfile::tempdir().expect("a folder"));
+        let clock = Clock::start();
+        let store = format!("sqlite://{}", data.path().display());
+        let store = gristmill_storage::open(&store, &clock).await.expect("a store").store;
+        let broker = gristmill_broker::open("embedded:").await.expect("a broker").broker;
+        let moody = Arc::new(moody::Moody::new(broker));
+        (Self::with(store, moody.clone(), clock, data, Limits::default()).await, moody)
+    }
+
+    async fn with(
+        store: Arc<dyn Store>,
+        broker: Arc<dyn Broker>,
+        clock: Clock,
+        data: Arc<tempfile::TempDir>,
+        limits: Limits,
+    ) -> Self {
         eventually("connected", || async { (store.ping().await.is_ok() && broker.ping().await.is_ok()).then_some(()) })
             .await;
         let shutdown = CancellationToken::new();
@@ -132,6 +155,15 @@ impl Rig {
             .await
             .expect("an engine");
         Self { engine, store, broker, clock, shutdown, data }
+    }
+
+    /// An engine of another process, on the same store and broker.
+    pub async fn another_engine(&self) -> Engine {
+        let (clock, shutdown) = (self.clock.clone(), self.shutdown.clone());
+        let config = EngineConfig::default();
+        Engine::start(self.store.clone(), self.broker.clone(), registry(), clock, config, shutdown)
+            .await
+            .expect("an engine")
     }
 
     /// Starts a worker with short heartbeats.

@@ -6,6 +6,7 @@ mod bodies;
 mod catalogue;
 mod duties;
 mod error;
+mod tell;
 mod trouble;
 mod usecases;
 mod waiters;

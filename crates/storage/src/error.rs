@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use gristmill_common::BlobId;
+
 /// The cause, for the logs.
 type Source = Arc<dyn std::error::Error + Send + Sync>;
 
@@ -17,6 +19,10 @@ pub enum StoreError {
     /// More is waiting to be written than it takes on. Nothing was written.
     #[error("the store is overloaded")]
     Overloaded,
+    /// A job, or a result, came with a blob that the collector has taken, or that was never committed. Nothing was
+    /// written, and asking again does not help.
+    #[error("the upload of {0} expired before its job was written")]
+    UploadExpired(BlobId),
     /// The folder belongs to another process.
     #[error("{0} is in use by another process")]
     InUse(String),

@@ -11,6 +11,7 @@ mod open;
 mod records;
 mod registers;
 mod sqlite;
+mod unreadable;
 
 pub use archive::{ArchiveStore, Restored, Whole};
 pub use blobs::BlobStore;

@@ -302,7 +302,8 @@ impl From<EngineError> for ApiError {
             EngineError::Broker(_) => Self::new(Code::BrokerUnavailable, ASK_AGAIN),
             EngineError::Store(store) => match store {
                 // A fleet's store that a newer build has migrated: newer replicas answer.
-                StoreError::Unavailable(_) | StoreError::NewerSchema { .. } => {
+                // What expired was of this request, and comes again with it.
+                StoreError::Unavailable(_) | StoreError::UploadExpired(_) | StoreError::NewerSchema { .. } => {
                     Self::new(Code::StoreUnavailable, ASK_AGAIN)
                 }
                 StoreError::Overloaded => Self::new(Code::Overloaded, "Nothing was done. Try again a little later."),

@@ -12,7 +12,7 @@ impl Scheduler {
             let scan = DueScan { state: State::Scheduled, lane: None, until: now, after: None, limit: BATCH };
             let due = self.asked(self.engine.store().due(&scan)).await?;
             let full = due.len() == BATCH;
-            moved += self.apply_and_tell(due.iter().filter_map(|job| job.due(now).ok()).collect()).await?;
+            moved += self.apply_and_tell(due.iter().filter_map(|job| job.due(now).ok()).collect()).await?.len();
             if !full {
                 break;
             }

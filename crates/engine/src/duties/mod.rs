@@ -196,15 +196,19 @@ impl Scheduler {
         outcome
     }
 
-    /// Applies what was decided on jobs as they were read, and tells those who wait. Says how many changed.
-    async fn apply_and_tell(&self, changes: Vec<Change>) -> Result<usize, StoreError> {
+    /// Applies what was decided on jobs as they were read, and tells of those that changed, which it returns.
+    async fn apply_and_tell(&self, changes: Vec<Change>) -> Result<Vec<Job>, StoreError> {
         if changes.is_empty() {
-            return Ok(0);
+            return Ok(Vec::new());
         }
         let changed: Vec<Job> = self.asked(self.engine.store().apply(changes)).await?.into_iter().flatten().collect();
         for job in &changed {
-            self.engine.broker().announce(JobEvent::new(&job.key, job.state));
+            if job.state.is_terminal() {
+                self.engine.tell(job);
+            } else {
+                self.engine.broker().announce(JobEvent::new(&job.key, job.state));
+            }
         }
-        Ok(changed.len())
+        Ok(changed)
     }
 }

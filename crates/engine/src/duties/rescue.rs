@@ -14,14 +14,14 @@ impl Scheduler {
             let expired = self.asked(self.engine.store().due(&scan)).await?;
             let full = expired.len() == BATCH;
             let now = self.engine.now();
-            for job in &expired {
-                tracing::warn!(job.id = %job.key.id, job.type = %job.job_type, job.rescues = job.rescues + 1, "the worker of a running job is gone; the job is rescued");
-            }
             let moved =
                 self.apply_and_tell(expired.iter().filter_map(|job| job.rescue(now, limits).ok()).collect()).await?;
-            rescued += moved;
+            for job in moved.iter().filter(|job| job.state == State::Queued) {
+                tracing::warn!(job.id = %job.key.id, job.type = %job.job_type, job.rescues, "the worker of a running job is gone; the job is rescued");
+            }
+            rescued += moved.len();
             // When none could be moved, others are at work on the same ones.
-            if !full || moved == 0 {
+            if !full || moved.is_empty() {
                 break;
             }
         }

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use gristmill_common::{
     Body, State,
     job::{Change, IllegalTransition, Job},
-    message::JobEvent,
 };
+use gristmill_storage::StoreError;
 
 use super::{
     Worker,
@@ -29,6 +29,8 @@ enum Settled {
     Written(Box<Job>),
     /// It is not, and never will be: the lease was lost.
     Refused,
+    /// It is not, and never will be: the store has let go of the result.
+    Expired,
     /// The store stayed away until the lease ended.
     Unknown,
 }
@@ -55,16 +57,23 @@ impl Worker {
             }
             Outcome::Succeeded(result) => {
                 let Some(body) = self.keep_result(job, result).await else { return };
-                let settled = self.decide_and_write(job, |job| job.succeed(body.clone(), engine.now(), limits)).await;
-                // After no answer the success may have been written: its blob is then left to the collector.
-                if matches!(settled, Settled::Refused) {
-                    engine.drop_bodies(&[body]).await;
+                match self.decide_and_write(job, |job| job.succeed(body.clone(), engine.now(), limits)).await {
+                    // After no answer the success may have been written: its blob is then left to the collector.
+                    Settled::Refused => {
+                        engine.drop_bodies(&[body]).await;
+                        Settled::Refused
+                    }
+                    Settled::Expired => {
+                        let failure = failure("result_expired", "the result could not be written in time", true);
+                        let luck = fastrand::f64();
+                        self.decide_and_write(job, |job| job.fail(&failure, engine.now(), limits, luck)).await
+                    }
+                    settled => settled,
                 }
-                settled
             }
         };
         if let Settled::Written(job) = settled {
-            self.tell(&job);
+            self.0.engine.tell(&job);
         }
     }
 
@@ -118,6 +127,7 @@ impl Worker {
                         return Settled::Written(Box::new(job));
                     }
                 }
+                Err(StoreError::UploadExpired(_)) => return Settled::Expired,
                 Err(error) => {
                     tracing::debug!(job.id = %claimed.key.id, "a settle got no clear answer; reading back");
                     self.0.not_settled.met(&error);
@@ -143,21 +153,5 @@ impl Worker {
                 }
             }
         }
-    }
-
-    fn tell(&self, job: &Job) {
-        metrics::counter!("gristmill_jobs_settled_total", "state" => job.state.as_str()).increment(1);
-        match (&job.error, job.state) {
-            (Some(error), State::Failed) => tracing::warn!(
-                job.id = %job.key.id, job.type = %job.job_type, job.attempt = job.attempt,
-                error.code = %error.code, error.message = %error.message, "job failed: a dead letter"
-            ),
-            (Some(error), State::Scheduled) => tracing::info!(
-                job.id = %job.key.id, job.type = %job.job_type, job.attempt = job.attempt,
-                error.code = %error.code, error.message = %error.message, "attempt failed, another will be made"
-            ),
-            _ => tracing::debug!(job.id = %job.key.id, job.type = %job.job_type, state = %job.state, "job settled"),
-        }
-        self.0.engine.broker().announce(JobEvent::new(&job.key, job.state));
     }
 }

@@ -13,12 +13,13 @@ use super::{
     batcher::Work,
     blobs,
     collections::JOBS,
-    document::{decode, job_id, without_bodies},
+    decode::decode,
+    document::{job_id, without_bodies},
     fault::Fault,
     insert::inline_bytes,
     known::{Expected, Known},
     link::Link,
-    server::{Find, Sees, Server, among},
+    server::{Find, Sees, Server, among, id},
     update::statement,
 };
 use crate::StoreError;
@@ -90,13 +91,14 @@ async fn send(
         let filter = rawdoc! { "_id": among(unknown.iter().map(String::as_str)) };
         let find = Find { fields: without_bodies(), sees: Sees::Majority, ..Find::new(JOBS, filter) };
         for document in server.find(find).await? {
-            let record = match decode(&document) {
+            match decode(&document) {
+                Ok(record) if all_made || record.changed_by.contains(&token) => {
+                    found.insert(id(&document)?.to_owned(), Ok(record.job));
+                }
                 // It was not changed.
-                Err(Fault::Newer(_)) => continue,
-                record => record?,
-            };
-            if all_made || record.changed_by.contains(&token) {
-                found.insert(record.job.key.clone(), record.job);
+                Ok(_) | Err(Fault::Newer(_)) => {}
+                // Nobody can tell whether it was, and that is no matter of the others.
+                Err(fault) => drop(found.insert(id(&document)?.to_owned(), Err(fault))),
             }
         }
     }
@@ -104,7 +106,7 @@ async fn send(
         |(place, (change, expected)): (usize, (&Change, Option<Expected>))| match (refused.remove(&place), expected) {
             (Some(fault), _) => Err(fault),
             (None, Some(expected)) if all_made => Ok(Some(expected.job)),
-            (None, _) => Ok(found.remove(&change.key)),
+            (None, _) => found.remove(&job_id(&change.key)).transpose(),
         };
     Ok(changes.into_iter().enumerate().map(answer).collect())
 }
@@ -125,8 +127,11 @@ pub(super) async fn apply(store: &super::MongoStore, changes: Vec<Change>) -> Re
     }
     let answers = store.changes.write(changes).await?;
     for (place, taken) in brought {
-        let named = matches!(answers.get(place), Some(Some(_)));
-        blobs::conclude(&server, &taken, named).await;
+        let owner = match answers.get(place) {
+            Some(Some(_)) => blobs::Owner::Written,
+            _ => blobs::Owner::ToBeAsked,
+        };
+        blobs::conclude(&server, &taken, owner).await;
     }
     Ok(answers)
 }

@@ -8,14 +8,15 @@ use gristmill_common::{
     http::LogLine,
     job::{JobKey, NewJob},
 };
-use mongodb::bson::{RawArrayBuf, RawDocument, RawDocumentBuf, raw::cstr, rawdoc};
+use mongodb::bson::{RawArrayBuf, RawDocumentBuf, raw::cstr, rawdoc};
 
 use super::{
     MongoStore, blobs,
     collections::{JOBS, LOGS},
-    document::{Cell, Record, append_body, decode, encode, job_id, part_name},
+    decode::{Record, decode},
+    document::{append_body, encode, job_id, part_name},
     fault::Fault,
-    logs,
+    jobs_read, logs,
     server::{Find, Sees, Server, among, id},
 };
 use crate::{ArchiveStore, Restored, StoreError, Whole};
@@ -60,7 +61,7 @@ impl ArchiveStore for MongoStore {
 async fn complete(server: &Server, documents: Vec<RawDocumentBuf>) -> Result<Vec<Whole>, Fault> {
     let (mut jobs, mut lines) = (Vec::with_capacity(documents.len()), Vec::new());
     for document in &documents {
-        let (id, length) = (id(document)?, logged(document)?);
+        let (id, length) = (id(document)?, logs::length(document)?);
         lines.extend((0..length).map(|number| logs::line_id(id, number)));
         let Record { job, payload, text, result, .. } = decode(document)?;
         let payload = payload.ok_or_else(|| Fault::Corrupt(format!("{} has lost its payload", job.key.id)))?;
@@ -71,14 +72,6 @@ async fn complete(server: &Server, documents: Vec<RawDocumentBuf>) -> Result<Vec
         whole.logs = logs.remove(&job_id(&whole.job.key)).unwrap_or_default();
     }
     Ok(jobs)
-}
-
-/// How many lines a job's log has.
-fn logged(document: &RawDocument) -> Result<usize, Fault> {
-    match document.get("logged")? {
-        Some(value) => Cell { document, field: "logged", value }.number(),
-        None => Ok(0),
-    }
 }
 
 /// The lines with these ids, by job, in order.
@@ -99,7 +92,7 @@ async fn read_lines(server: &Server, ids: &[String]) -> Result<HashMap<String, V
 /// broken off, the same is written again.
 async fn restore_some(server: &Server, jobs: &[Whole]) -> Result<Vec<Restored>, Fault> {
     let ids: Vec<String> = jobs.iter().map(|whole| job_id(&whole.job.key)).collect();
-    let mut taken = there(server, &ids).await?;
+    let mut taken = jobs_read::there(server, ids.iter().map(String::as_str)).await?;
     let mut outcomes = vec![Restored::Exists; jobs.len()];
     let mut places = Vec::new();
     for (place, id) in ids.iter().enumerate() {
@@ -131,7 +124,8 @@ async fn restore_some(server: &Server, jobs: &[Whole]) -> Result<Vec<Restored>, 
         refused.insert(at);
     }
     for (at, blob) in &named {
-        blobs::conclude(server, blob, !refused.contains(at)).await;
+        let owner = if refused.contains(at) { blobs::Owner::ToBeAsked } else { blobs::Owner::Written };
+        blobs::conclude(server, blob, owner).await;
     }
     for (at, place) in places.into_iter().enumerate() {
         if let Some(outcome) = outcomes.get_mut(place).filter(|_| !refused.contains(&at)) {
@@ -139,13 +133,6 @@ async fn restore_some(server: &Server, jobs: &[Whole]) -> Result<Vec<Restored>, 
         }
     }
     Ok(outcomes)
-}
-
-/// Those of the jobs that are there.
-async fn there(server: &Server, ids: &[String]) -> Result<HashSet<String>, Fault> {
-    let filter = rawdoc! { "_id": among(ids.iter().map(String::as_str)) };
-    let find = Find { fields: rawdoc! { "_id": 1 }, sees: Sees::Majority, ..Find::new(JOBS, filter) };
-    server.find(find).await?.iter().map(|document| Ok(id(document)?.to_owned())).collect()
 }
 
 /// Writes the lines of jobs that are not there yet. Those that an earlier try has left are the same.

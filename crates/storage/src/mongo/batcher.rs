@@ -234,3 +234,6 @@ impl<W: Work> Drop for Runner<W> {
 fn stopped() -> StoreError {
     StoreError::unavailable(std::io::Error::other("the store's writer broke off"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,8 @@ use mongodb::bson::{RawArrayBuf, RawDocument, RawDocumentBuf, raw::cstr, rawdoc}
 
 use super::{
     collections::{BLOB_CLOCK, BLOBS, CHUNKS, JOBS},
-    document::{Cell, binary, job_id, time},
+    decode::Cell,
+    document::{binary, job_id, time},
     fault::Fault,
     remove,
     server::{Find, Sees, Server, among, id},
@@ -114,15 +115,27 @@ pub(super) async fn take(server: &Server, taken: &Taken) -> Result<(), Fault> {
     }
 }
 
+/// What is known of a job that was to name a blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// It was written, with the blob.
+    Written,
+    /// It was not written by this, and may have named the blob before.
+    ToBeAsked,
+}
+
 /// Says what became of a blob that was taken. If that fails, the collector finds out later.
-pub(super) async fn conclude(server: &Server, taken: &Taken, named: bool) {
+pub(super) async fn conclude(server: &Server, taken: &Taken, owner: Owner) {
     let concluded = async {
-        let named = named || {
-            let owner = job_id(&taken.owner);
-            let names = names(server, std::iter::once(owner.as_str())).await?;
-            names.get(&owner).is_some_and(|blobs| blobs.contains(&taken.id.to_string()))
+        let stage = match owner {
+            Owner::Written => stage::NAMED,
+            Owner::ToBeAsked => {
+                let owner = job_id(&taken.owner);
+                let names = names(server, std::iter::once(owner.as_str())).await?;
+                let named = names.get(&owner).is_some_and(|blobs| blobs.contains(&taken.id.to_string()));
+                if named { stage::NAMED } else { stage::COMMITTED }
+            }
         };
-        let stage = if named { stage::NAMED } else { stage::COMMITTED };
         let naming = rawdoc! { "_id": taken.id.to_string(), "stage": stage::NAMING };
         swap(server, naming, rawdoc! { "stage": stage }).await
     };
@@ -205,7 +218,7 @@ pub(super) async fn collect(
     orphaned_before: Timestamp,
     most: usize,
 ) -> Result<usize, Fault> {
-    remove::sweep(server).await?;
+    remove::sweep(server, now).await?;
     erase_found(server, Find { limit: Some(SWEEP), ..Find::new(BLOBS, rawdoc! { "stage": stage::DELETING }) }).await?;
     let mut collected = 0;
     for (stage, bound) in [

@@ -11,8 +11,9 @@ use mongodb::bson::{RawArrayBuf, RawDocumentBuf, raw::cstr, rawdoc};
 
 use super::{
     collections::JOBS,
-    document::{Record, decode, job_id, known, state, time},
-    fault::Fault,
+    decode::{Record, decode_among, known, leave_out, state},
+    document::{DEADLINE, LANE, job_id, time},
+    fault::{Fault, wrong},
     history,
     server::{Find, Sees, Server, among, id},
     update::Update,
@@ -57,7 +58,9 @@ fn take(claim: &Claim) -> RawDocumentBuf {
         update.increase(field, 1);
     }
     update.push(cstr!("history"), history::push(&entry));
-    update.rename(State::Queued, State::Running, true);
+    for field in [&LANE, &DEADLINE] {
+        update.rename(field, State::Queued, State::Running);
+    }
     update.into_document()
 }
 
@@ -72,9 +75,11 @@ pub(super) async fn held(server: &Server, lease: LeaseId, keys: &[JobKey]) -> Re
     let find = Find { fields: for_a_worker(), sees: Sees::Majority, ..Find::new(JOBS, filter) };
     let mut found = HashMap::new();
     for document in server.find(find).await? {
-        let Record { job, payload, text, .. } = decode(&document)?;
-        let payload = payload.ok_or_else(|| Fault::Corrupt(format!("{} has lost its payload", job.key.id)))?;
-        found.insert(job.key.clone(), Claimed { job, payload, text });
+        let Some(Record { job, payload, text, .. }) = decode_among(&document) else { continue };
+        match payload {
+            Some(payload) => drop(found.insert(job.key.clone(), Claimed { job, payload, text })),
+            None => leave_out(&document, &wrong(&document, "payload", "it is lost")),
+        }
     }
     Ok(keys.iter().filter_map(|key| found.remove(key)).collect())
 }

@@ -15,7 +15,7 @@ use mongodb::bson::{RawArrayBuf, RawDocument, raw::cstr, rawdoc};
 
 use super::{
     collections::{DUTIES, JOBS},
-    document::{Cell, state},
+    decode::{Cell, state},
     fault::Fault,
     link::Link,
     server::{PATIENCE, Server},
@@ -83,11 +83,15 @@ impl Counts {
             *counts.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
             Ok(cells)
         });
-        match tokio::time::timeout(PATIENCE, counting).await {
-            Ok(Ok(counted)) => counted,
-            // An old count is better than none.
-            _ => self.kept().map(|kept| kept.cells).ok_or(Fault::TimedOut(PATIENCE)),
-        }
+        let fault = match tokio::time::timeout(PATIENCE, counting).await {
+            Ok(Ok(Ok(counted))) => return Ok(counted),
+            Ok(Ok(Err(fault))) => fault,
+            Ok(Err(_)) | Err(_) => Fault::TimedOut(PATIENCE),
+        };
+        // An old count is better than none.
+        let Some(kept) = self.kept() else { return Err(fault) };
+        tracing::debug!(error = %fault, "jobs could not be counted; the count before is told");
+        Ok(kept.cells)
     }
 }
 

@@ -45,7 +45,7 @@ pub(super) enum Fault {
     #[error("{0}")]
     Corrupt(String),
     /// A job came with a blob that the collector has taken, or that was never committed.
-    #[error("the upload of {0} expired before its job was stored")]
+    #[error("the upload of {0} expired before its job was written")]
     UploadExpired(BlobId),
     /// A key was taken, and then the job that had it was gone.
     #[error("{0} was erased at this moment: try again")]
@@ -118,6 +118,7 @@ impl From<Fault> for StoreError {
         match fault {
             Fault::Store(error) => error,
             Fault::Corrupt(what) => Self::Corrupt(what),
+            Fault::UploadExpired(id) => Self::UploadExpired(id),
             fault if fault.code() == Some(code::OUT_OF_DISK_SPACE) => Self::out_of_space(fault),
             fault => Self::unavailable(fault),
         }
@@ -173,14 +174,14 @@ impl Written {
                 code: number(error, "code").unwrap_or(0),
                 message: first_line(error.get_str("errmsg").unwrap_or_default()).to_owned(),
             };
-            let place = number(error, "index").and_then(|place| usize::try_from(place).ok());
+            let place = number(error, "index");
             refused.push((place.ok_or_else(|| Fault::Corrupt("a write error without its place".into()))?, fault));
         }
         if let Ok(unconfirmed) = reply.get_document("writeConcernError") {
             let message = unconfirmed.get_str("errmsg").unwrap_or_default();
             return Err(Fault::Unconfirmed(first_line(message).to_owned()));
         }
-        let n = number(reply, "n").and_then(|n| u64::try_from(n).ok());
+        let n = number(reply, "n");
         Ok(Self { n: n.ok_or_else(|| Fault::Corrupt("a reply without its count".into()))?, refused })
     }
 
@@ -193,9 +194,11 @@ impl Written {
     }
 }
 
-fn number(document: &Document, key: &str) -> Option<i32> {
-    let value = document.get(key)?;
-    value.as_i32().or_else(|| value.as_i64()?.try_into().ok()).or_else(|| value.as_f64().map(|number| number as i32))
+/// A number in a reply, in whatever form the server writes it; `None` if it is missing or out of range.
+pub(super) fn number<N: TryFrom<i64>>(reply: &Document, key: &str) -> Option<N> {
+    let value = reply.get(key)?;
+    let number = value.as_i64().or_else(|| value.as_i32().map(i64::from));
+    number.or_else(|| value.as_f64().map(|number| number as i64))?.try_into().ok()
 }
 
 /// A field that cannot be read.

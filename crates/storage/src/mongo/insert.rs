@@ -10,7 +10,8 @@ use super::{
     batcher::Work,
     blobs,
     collections::JOBS,
-    document::{decode, encode, job_id, job_key, without_bodies},
+    decode::decode,
+    document::{encode, job_id, job_key, without_bodies},
     fault::{Fault, wrong},
     link::Link,
     server::{Find, Sees, among, id},
@@ -99,15 +100,18 @@ pub(super) async fn insert(store: &super::MongoStore, jobs: Vec<NewJob>) -> Resu
         Err(error) => {
             if !matches!(error, StoreError::Unavailable(_)) {
                 for (_, taken) in &brought {
-                    blobs::conclude(&server, taken, false).await;
+                    blobs::conclude(&server, taken, blobs::Owner::ToBeAsked).await;
                 }
             }
             return Err(error);
         }
     };
     for (place, taken) in brought {
-        let named = matches!(answers.get(place), Some(Inserted::Created));
-        blobs::conclude(&server, &taken, named).await;
+        let owner = match answers.get(place) {
+            Some(Inserted::Created) => blobs::Owner::Written,
+            _ => blobs::Owner::ToBeAsked,
+        };
+        blobs::conclude(&server, &taken, owner).await;
     }
     Ok(answers)
 }

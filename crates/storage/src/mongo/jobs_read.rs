@@ -1,32 +1,43 @@
 //! Finding jobs: by their keys, and along the duties' indexes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use gristmill_common::{
     Body, Part, QueueName, State, Timestamp,
     job::{Job, JobKey, Lane},
 };
-use mongodb::bson::{Bson, RawArrayBuf, RawDocumentBuf, raw::cstr, rawdoc};
+use mongodb::bson::{
+    Bson, RawArrayBuf, RawDocumentBuf,
+    raw::{CStr, cstr},
+    rawdoc,
+};
 
 use super::{
     collections::{DEADLINE, DUTIES, JOBS},
-    document::{Record, decode, decode_any, job_id, known, part_name, time, without_bodies},
-    fault::Fault,
-    server::{Find, Sees, Server, among, bound},
+    decode::{Cell, Record, decode, decode_among, decode_any, known},
+    document::{job_id, part_name, time, without_bodies},
+    fault::{Fault, number},
+    server::{Find, Sees, Server, among, bound, id},
 };
-use crate::{DueScan, Found};
+use crate::{DueScan, Found, unreadable};
 
 /// How many queued jobs are looked at for the oldest.
 const LOOKED_AT: i64 = 10_000;
 
-pub(super) async fn get(server: &Server, key: &JobKey) -> Result<Option<Found>, Fault> {
+/// Who settles a job finds out by this whether it was written: it must not see what a failover undoes.
+pub(super) fn get_find(key: &JobKey) -> Find<'static> {
     let fields = rawdoc! { "payload": 0, "text": 0 };
-    let found = server.find(Find { fields, ..Find::new(JOBS, rawdoc! { "_id": job_id(key) }) }).await?;
+    Find { fields, sees: Sees::Majority, ..Find::new(JOBS, rawdoc! { "_id": job_id(key) }) }
+}
+
+pub(super) async fn get(server: &Server, key: &JobKey) -> Result<Option<Found>, Fault> {
+    let found = server.find(get_find(key)).await?;
     let Some(document) = found.first() else { return Ok(None) };
     let Record { job, result, .. } = decode(document)?;
     Ok(Some(Found { job, result }))
 }
 
+/// A body, once written, stays as it is while its job does: what was told of the job before holds for it.
 pub(super) async fn body(server: &Server, key: &JobKey, part: Part) -> Result<Option<Body>, Fault> {
     let field = part_name(part);
     let mut fields = RawDocumentBuf::new();
@@ -34,14 +45,26 @@ pub(super) async fn body(server: &Server, key: &JobKey, part: Part) -> Result<Op
     let found = server.find(Find { fields, ..Find::new(JOBS, rawdoc! { "_id": job_id(key) }) }).await?;
     let Some(document) = found.first() else { return Ok(None) };
     let Some(value) = document.get(field.as_str())? else { return Ok(None) };
-    super::document::Cell { document, field: field.as_str(), value }.body().map(Some)
+    Cell { document, field: field.as_str(), value }.body().map(Some)
 }
 
+/// What it tells is for rings alone, which may be marked wrongly.
 pub(super) async fn waiting(server: &Server, keys: &[JobKey]) -> Result<Vec<Job>, Fault> {
     let ids: Vec<String> = keys.iter().map(job_id).collect();
     let mut filter = rawdoc! { "_id": among(ids.iter().map(String::as_str)), "state": State::Queued.as_str() };
     filter.append(cstr!("v"), known());
-    along(server, Find { fields: without_bodies(), ..Find::new(JOBS, filter) }).await
+    let found = server.find(Find { fields: without_bodies(), ..Find::new(JOBS, filter) }).await?;
+    Ok(found.iter().filter_map(|document| decode_among(document)).map(|record| record.job).collect())
+}
+
+/// Those of the jobs that are there.
+pub(super) async fn there<'a>(
+    server: &Server,
+    ids: impl IntoIterator<Item = &'a str>,
+) -> Result<HashSet<String>, Fault> {
+    let filter = rawdoc! { "_id": among(ids) };
+    let find = Find { fields: rawdoc! { "_id": 1 }, sees: Sees::Majority, ..Find::new(JOBS, filter) };
+    server.find(find).await?.iter().map(|document| Ok(id(document)?.to_owned())).collect()
 }
 
 /// These jobs, as they durably are.
@@ -60,9 +83,49 @@ pub(super) async fn jobs(server: &Server, keys: &[JobKey]) -> Result<Vec<Option<
     Ok(keys.iter().map(|key| found.get(key).cloned()).collect())
 }
 
-/// Jobs along an index.
-async fn along(server: &Server, find: Find<'_>) -> Result<Vec<Job>, Fault> {
-    server.find(find).await?.iter().map(|document| Ok(decode(document)?.job)).collect()
+/// Jobs along an index by this clock: as many as asked for, unless the range ends before. Where some cannot be read,
+/// others are read in their place.
+async fn along(server: &Server, clock: &'static CStr, most: usize, range: Find<'static>) -> Result<Vec<Job>, Fault> {
+    // To the server, no limit is 0.
+    if most == 0 {
+        return Ok(Vec::new());
+    }
+    let mut jobs = Vec::new();
+    let mut find = range.clone();
+    let (mut reached, mut seen) = (None, RawArrayBuf::new());
+    loop {
+        let found = server.find(find).await?;
+        jobs.extend(found.iter().filter_map(|document| decode_among(document)).map(|record| record.job));
+        let Some(last) = found.last().filter(|_| found.len() >= most && jobs.len() < most) else { break };
+        let at = last.get_datetime(clock)?;
+        if reached != Some(at) {
+            (reached, seen) = (Some(at), RawArrayBuf::new());
+        }
+        for document in &found {
+            if let Some(id) = document.get("_id")?.filter(|_| document.get_datetime(clock).ok() == reached) {
+                seen.push(id);
+            }
+        }
+        find = beyond(range.clone(), clock, at, seen.clone());
+    }
+    jobs.truncate(most);
+    Ok(jobs)
+}
+
+/// What of a range comes at this time or later, without those of this very time that were seen already.
+pub(super) fn beyond(
+    mut range: Find<'static>,
+    clock: &CStr,
+    at: mongodb::bson::DateTime,
+    seen: RawArrayBuf,
+) -> Find<'static> {
+    let mut later = RawDocumentBuf::new();
+    later.append(clock, rawdoc! { "$gte": at });
+    let mut both = RawArrayBuf::new();
+    both.push(later);
+    both.push(rawdoc! { "_id": { "$nin": seen } });
+    range.filter.append(cstr!("$and"), both);
+    range
 }
 
 /// The range of the duties' index in which a scan begins.
@@ -100,10 +163,7 @@ pub(super) fn due_find(scan: &DueScan) -> Find<'static> {
 }
 
 pub(super) async fn due(server: &Server, scan: &DueScan) -> Result<Vec<Job>, Fault> {
-    if scan.limit == 0 {
-        return Ok(Vec::new());
-    }
-    along(server, due_find(scan)).await
+    along(server, cstr!("wake_at"), scan.limit, due_find(scan)).await
 }
 
 pub(super) fn count_filter(state: State, from: Timestamp) -> RawDocumentBuf {
@@ -116,8 +176,7 @@ pub(super) async fn count_from(server: &Server, state: State, from: Timestamp) -
     let mut command = rawdoc! { "count": JOBS, "query": count_filter(state, from), "hint": DUTIES.name };
     bound(&mut command, Sees::Latest);
     let reply = server.run("count", command).await?;
-    let n = reply.get("n").and_then(|n| n.as_i64().or_else(|| n.as_i32().map(i64::from)));
-    n.and_then(|n| u64::try_from(n).ok()).ok_or_else(|| Fault::Corrupt("a count without its number".into()))
+    number(&reply, "n").ok_or_else(|| Fault::Corrupt("a count without its number".into()))
 }
 
 pub(super) fn overdue_find(now: Timestamp, most: usize) -> Find<'static> {
@@ -131,10 +190,7 @@ pub(super) fn overdue_find(now: Timestamp, most: usize) -> Find<'static> {
 }
 
 pub(super) async fn overdue(server: &Server, now: Timestamp, most: usize) -> Result<Vec<Job>, Fault> {
-    if most == 0 {
-        return Ok(Vec::new());
-    }
-    along(server, overdue_find(now, most)).await
+    along(server, cstr!("deadline"), most, overdue_find(now, most)).await
 }
 
 /// One seek for each lane, made by the server: it skips along the index from one to the next.
@@ -145,8 +201,14 @@ pub(super) async fn lanes(server: &Server) -> Result<Vec<Lane>, Fault> {
     let values = reply.get_array("values").map_err(|error| Fault::Corrupt(error.to_string()))?;
     let mut texts: Vec<&str> = values.iter().filter_map(Bson::as_str).collect();
     texts.sort_unstable();
-    let lane = |text: &str| Lane::from_text(text).ok_or_else(|| Fault::Corrupt(format!("`{text}` is no lane")));
-    texts.into_iter().map(lane).collect()
+    let lane = |text: &str| {
+        let lane = Lane::from_text(text);
+        if lane.is_none() {
+            unreadable::leave_out(text, &"it is no lane");
+        }
+        lane
+    };
+    Ok(texts.into_iter().filter_map(lane).collect())
 }
 
 /// Lanes begin with their queue and a slash; `0` comes right after the slash.

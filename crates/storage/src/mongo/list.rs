@@ -6,7 +6,8 @@ use mongodb::bson::{RawArrayBuf, RawDocument, RawDocumentBuf, raw::cstr, rawdoc}
 
 use super::{
     collections::{ACCEPTED, FAILED, Index, JOBS},
-    document::{decode, job_id, job_key, time, without_bodies},
+    decode::decode,
+    document::{job_id, job_key, time, without_bodies},
     fault::Fault,
     server::{Find, Server},
 };

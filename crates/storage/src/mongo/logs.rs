@@ -9,8 +9,10 @@ use mongodb::bson::{RawArrayBuf, RawDocument, RawDocumentBuf, rawdoc};
 use super::{
     batcher::Work,
     collections::{JOBS, LOGS},
-    document::{Cell, job_id, time},
+    decode::Cell,
+    document::{job_id, time},
     fault::Fault,
+    jobs_read::there,
     link::Link,
     server::{Find, Sees, Server, among, id},
 };
@@ -56,28 +58,46 @@ struct Log {
     next: usize,
 }
 
+/// Each job is told how long its log will be before there is a line of it: whatever happens in between, whoever erases
+/// the job knows that there are lines.
 async fn append(server: &Server, mut logs: HashMap<String, Log>) -> Result<(), Fault> {
     let known = lengths(server, logs.keys()).await?;
     logs.retain(|id, log| {
-        let there = known.get(id);
-        log.next = there.copied().unwrap_or(0);
-        there.is_some()
+        log.next = known.get(id).copied().unwrap_or(MOST);
+        log.next < MOST
     });
-    let mut touched: Vec<(String, usize)> = Vec::new();
+    let ids: Vec<String> = logs.keys().cloned().collect();
     for _ in 0..TRIES {
+        announce(server, &logs).await?;
         let taken = insert(server, &mut logs).await?;
-        touched.extend(logs.iter().filter(|(id, _)| !taken.contains_key(*id)).map(|(id, log)| (id.clone(), log.next)));
         if taken.is_empty() {
-            return record(server, &touched).await;
+            return erase_of_gone(server, &ids).await;
         }
         // Somebody else has numbered lines meanwhile: go on after theirs.
-        for (id, waiting) in &taken {
-            let next = last_number(server, id).await?.map_or(0, |last| last + 1);
-            logs.insert(id.clone(), Log { waiting: waiting.clone(), next });
+        logs.clear();
+        for (id, waiting) in taken {
+            let next = last_number(server, &id).await?.map_or(0, |last| last + 1);
+            logs.insert(id, Log { waiting, next });
         }
-        logs.retain(|id, _| taken.contains_key(id));
     }
-    record(server, &touched).await
+    for (id, log) in &logs {
+        let lines = log.waiting.len();
+        tracing::warn!(job.id = id, lines, "lines of a log are lost: others were faster to write to it each time");
+    }
+    erase_of_gone(server, &ids).await
+}
+
+/// Tells the jobs how long their logs will be.
+async fn announce(server: &Server, logs: &HashMap<String, Log>) -> Result<(), Fault> {
+    let statement = |(id, log): (&String, &Log)| {
+        let length = log.next.saturating_add(log.waiting.len()).min(MOST);
+        rawdoc! { "q": { "_id": id.as_str() }, "u": { "$max": { "logged": length as i64 } } }
+    };
+    let statements: Vec<RawDocumentBuf> = logs.iter().map(statement).collect();
+    for some in statements.chunks(super::STATEMENTS) {
+        server.update(JOBS, some.iter().map(|statement| statement.as_ref()).collect()).await?.all()?;
+    }
+    Ok(())
 }
 
 /// Inserts the lines, numbered; tells which had their numbers taken.
@@ -130,17 +150,21 @@ pub(super) fn line(document: &RawDocument) -> Result<LogLine, Fault> {
     })
 }
 
+/// How many lines a job has at most, as its document says: some of them may never have been written.
+pub(super) fn length(job: &RawDocument) -> Result<usize, Fault> {
+    match job.get("logged")? {
+        Some(value) => Cell { document: job, field: "logged", value }.number(),
+        None => Ok(0),
+    }
+}
+
 /// How many lines each of these jobs has; a job that is gone is left out.
 async fn lengths(server: &Server, ids: impl Iterator<Item = &String>) -> Result<HashMap<String, usize>, Fault> {
     let filter = rawdoc! { "_id": among(ids.map(String::as_str)) };
     let find = Find { fields: rawdoc! { "logged": 1 }, sees: Sees::Majority, ..Find::new(JOBS, filter) };
     let mut lengths = HashMap::new();
     for document in server.find(find).await? {
-        let length = match document.get("logged")? {
-            Some(value) => Cell { document: &document, field: "logged", value }.number()?,
-            None => 0,
-        };
-        lengths.insert(id(&document)?.to_owned(), length);
+        lengths.insert(id(&document)?.to_owned(), length(&document)?);
     }
     Ok(lengths)
 }
@@ -152,21 +176,14 @@ async fn last_number(server: &Server, job: &str) -> Result<Option<usize>, Fault>
     Ok(id(document)?.rsplit('/').next().and_then(|number| number.parse().ok()))
 }
 
-/// Has the jobs know how long their logs are. A job that is gone by now takes its lines along.
-async fn record(server: &Server, lengths: &[(String, usize)]) -> Result<(), Fault> {
-    for some in lengths.chunks(super::STATEMENTS) {
-        let statement = |(id, length): &(String, usize)| {
-            rawdoc! { "q": { "_id": id.as_str() }, "u": { "$max": { "logged": *length as i64 } } }
-        };
-        let matched = server.update(JOBS, some.iter().map(statement).collect()).await?.all()?;
-        if matched < some.len() as u64 {
-            let there = self::lengths(server, some.iter().map(|(id, _)| id)).await?;
-            let gone: Vec<String> =
-                some.iter().map(|(id, _)| id.clone()).filter(|id| !there.contains_key(id)).collect();
-            erase(server, &gone).await?;
-        }
+/// Erases the lines that were written while their jobs were erased.
+async fn erase_of_gone(server: &Server, ids: &[String]) -> Result<(), Fault> {
+    if ids.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let there = there(server, ids.iter().map(String::as_str)).await?;
+    let gone: Vec<String> = ids.iter().filter(|id| !there.contains(*id)).cloned().collect();
+    erase(server, &gone).await
 }
 
 /// The lines of a job: its `_id` and a slash; `0` comes right after the slash.

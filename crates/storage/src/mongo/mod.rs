@@ -8,6 +8,7 @@ mod blobs;
 mod claim;
 mod collections;
 mod counts;
+mod decode;
 mod document;
 mod fault;
 mod history;

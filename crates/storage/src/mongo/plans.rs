@@ -9,7 +9,12 @@ use gristmill_common::{
 };
 use mongodb::bson::{RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
 
-use super::{blobs, collections::INDEXES, jobs_read, list, registers, server::Find};
+use super::{
+    blobs,
+    collections::INDEXES,
+    jobs_read, list, registers,
+    server::{Find, Sees},
+};
 use crate::{DueScan, JobFilter, ListQuery, Order, Position, RegisterKey, Space};
 
 /// The fields on which a filter is equal, and those of which it takes a range.
@@ -68,12 +73,25 @@ fn each_duty_reads_a_range_of_its_index() {
         }
     }
     follows_its_index(&jobs_read::overdue_find(until, 5), &["v"]);
+    // Where some cannot be read, the scan goes on in the same range.
+    let (at, seen) = (mongodb::bson::DateTime::from_millis(8), RawArrayBuf::new());
+    let scan = DueScan { state: State::Running, lane: None, until, after: Some(place()), limit: 5 };
+    let wake_at = mongodb::bson::raw::cstr!("wake_at");
+    follows_its_index(&jobs_read::beyond(jobs_read::due_find(&scan), wake_at, at, seen.clone()), &["v"]);
+    let deadline = mongodb::bson::raw::cstr!("deadline");
+    follows_its_index(&jobs_read::beyond(jobs_read::overdue_find(until, 5), deadline, at, seen), &["v", "_id"]);
     follows_its_index(&blobs::clock_find("uploading", rawdoc! { "$lte": 1 }, 5), &[]);
     let waiting =
         Find { hint: Some("duties"), ..Find::new("jobs", jobs_read::waiting_in(&"q".parse().expect("a name"))) };
     follows_its_index(&waiting, &[]);
     let count = Find { hint: Some("duties"), ..Find::new("jobs", jobs_read::count_filter(State::Failed, until)) };
     follows_its_index(&count, &[]);
+}
+
+#[test]
+fn a_job_is_told_only_as_no_failover_undoes_it() {
+    let key = gristmill_common::job::JobKey { tenant: Tenant::default(), id: JobId::fresh() };
+    assert_eq!(jobs_read::get_find(&key).sees, Sees::Majority);
 }
 
 #[test]

@@ -9,7 +9,8 @@ use mongodb::bson::{RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf, raw::c
 use super::{
     MongoStore,
     collections::{REGISTERS, REGISTERS_DUE},
-    document::{Cell, time},
+    decode::Cell,
+    document::time,
     fault::{Fault, wrong},
     server::{Find, Sees, Server, among, id},
     swap,

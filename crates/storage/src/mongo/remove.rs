@@ -1,23 +1,30 @@
 //! Erasing jobs with all that belongs to them. There is no transaction over two documents: what a job leaves behind
 //! is written down first, and whoever finds such a note finishes the work.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
-use gristmill_common::BlobId;
+use gristmill_common::{BlobId, Timestamp};
 use mongodb::bson::{RawArrayBuf, RawDocument, RawDocumentBuf, rawdoc};
 
 use super::{
     blobs,
     collections::{JOBS, REMAINS},
-    document::{job_id, known, time},
+    decode::known,
+    document::{job_id, time},
     fault::Fault,
+    jobs_read::there,
     logs,
-    server::{Find, Sees, Server, among, id},
+    server::{Find, Server, among, id},
 };
 use crate::Removal;
 
 /// How many notes a sweep reads.
 const SWEEP: usize = 100;
+/// How long a job that is noted and still there may be about to be erased: longer than any removal takes.
+const UNDER_WAY: Duration = Duration::from_secs(60);
 
 pub(super) async fn remove(server: &Server, removals: &[Removal]) -> Result<Vec<bool>, Fault> {
     let mut erased = Vec::with_capacity(removals.len());
@@ -89,13 +96,6 @@ async fn read(server: &Server, ids: &[String]) -> Result<HashMap<String, Seen>, 
     Ok(read)
 }
 
-/// Those of the jobs that are there.
-async fn there<'a>(server: &Server, ids: impl IntoIterator<Item = &'a str>) -> Result<HashSet<String>, Fault> {
-    let find =
-        Find { fields: rawdoc! { "_id": 1 }, sees: Sees::Majority, ..Find::new(JOBS, rawdoc! { "_id": among(ids) }) };
-    server.find(find).await?.iter().map(|document| Ok(id(document)?.to_owned())).collect()
-}
-
 /// Writes down what is to be erased once the jobs are gone.
 async fn note(server: &Server, leave: &[(&str, &Seen)]) -> Result<(), Fault> {
     if leave.is_empty() {
@@ -103,7 +103,8 @@ async fn note(server: &Server, leave: &[(&str, &Seen)]) -> Result<(), Fault> {
     }
     let statement = |(id, seen): &(&str, &Seen)| {
         let blobs: RawArrayBuf = seen.blobs.iter().map(String::as_str).collect();
-        rawdoc! { "q": { "_id": *id }, "u": { "$set": { "blobs": blobs } }, "upsert": true }
+        let note = rawdoc! { "$set": { "blobs": blobs }, "$currentDate": { "at": true } };
+        rawdoc! { "q": { "_id": *id }, "u": note, "upsert": true }
     };
     server.update(REMAINS, leave.iter().map(statement).collect()).await?.all().map(drop)
 }
@@ -127,19 +128,24 @@ async fn clear<'a>(server: &Server, left: impl Iterator<Item = (&'a str, &'a [St
     blobs::erase(server, &blobs).await
 }
 
-/// Finishes removals that were broken off: their notes are still there.
-pub(super) async fn sweep(server: &Server) -> Result<(), Fault> {
+/// Finishes removals that were broken off: their notes are still there. A note whose job is there too is forgotten once
+/// nobody can be about to erase the job.
+pub(super) async fn sweep(server: &Server, now: Timestamp) -> Result<(), Fault> {
     let notes = server.find(Find { limit: Some(SWEEP), ..Find::new(REMAINS, RawDocumentBuf::new()) }).await?;
     if notes.is_empty() {
         return Ok(());
     }
-    let mut left = Vec::new();
+    let (mut left, mut under_way) = (Vec::new(), HashSet::new());
     for note in &notes {
         left.push((id(note)?, named_in(note)?));
+        if note.get_datetime("at").is_ok_and(|at| at > time(now - UNDER_WAY)) {
+            under_way.insert(id(note)?);
+        }
     }
     let kept = there(server, left.iter().map(|(id, _)| *id)).await?;
     clear(server, left.iter().filter(|(id, _)| !kept.contains(*id)).map(|(id, blobs)| (*id, &blobs[..]))).await?;
-    forget(server, left.iter().map(|(id, _)| *id)).await
+    let over = left.iter().map(|(id, _)| *id).filter(|id| !(kept.contains(*id) && under_way.contains(id)));
+    forget(server, over).await
 }
 
 fn named_in(note: &RawDocument) -> Result<Vec<String>, Fault> {

@@ -11,7 +11,8 @@ use mongodb::{
 
 use super::{
     collections::{ACCEPTED, BLOB_CLOCK, DEADLINE, DUTIES, FAILED, INDEXES, Index, REGISTERS_DUE, SCHEMA},
-    document::{Cell, time},
+    decode::Cell,
+    document::time,
     fault::Fault,
     server::{Find, Sees, Server},
 };

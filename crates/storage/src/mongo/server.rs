@@ -144,6 +144,7 @@ impl Server {
 }
 
 /// A read.
+#[derive(Clone)]
 pub(super) struct Find<'a> {
     pub(super) collection: &'a str,
     pub(super) filter: RawDocumentBuf,

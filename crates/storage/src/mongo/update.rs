@@ -12,10 +12,8 @@ use mongodb::bson::{
 };
 
 use super::{
-    document::{
-        DEADLINE, LANE, append_body, awaits_start, dead_document, error_document, job_id, known, name, part_name,
-        signed, time,
-    },
+    decode::known,
+    document::{DEADLINE, LANE, TwoNames, append_body, dead_document, error_document, job_id, part_name, signed, time},
     history,
 };
 
@@ -64,16 +62,11 @@ impl Update {
         }
     }
 
-    /// Gives the fields that have two names the right one after a change of state.
-    pub(super) fn rename(&mut self, from: State, to: State, keeps_deadline: bool) {
-        let mut rename = |of: [&'static CStr; 2], was: bool, is: bool| {
-            if was != is {
-                self.rename.append(name(of, was), name(of, is).as_str());
-            }
-        };
-        rename(LANE, from == State::Queued, to == State::Queued);
-        if keeps_deadline {
-            rename(DEADLINE, awaits_start(from), awaits_start(to));
+    /// Gives a field that has two names the right one after a change of state.
+    pub(super) fn rename(&mut self, field: &TwoNames, from: State, to: State) {
+        let (was, is) = (field.of(from), field.of(to));
+        if was != is {
+            self.rename.append(was, is.as_str());
         }
     }
 
@@ -97,7 +90,11 @@ pub(super) fn statement(change: &Change, version: Option<u64>, token: i64) -> Ra
     for set in &change.sets {
         apply(&mut update, &change.key, set, to);
     }
-    update.rename(from, to, !change.sets.iter().any(|set| matches!(set, Set::Deadline(_))));
+    update.rename(&LANE, from, to);
+    // A deadline that is set gets the right name at once.
+    if !change.sets.iter().any(|set| matches!(set, Set::Deadline(_))) {
+        update.rename(&DEADLINE, from, to);
+    }
     if let Some(result) = &change.result {
         append_body(&mut update.set, part_name(Part::Result), result);
     }
@@ -151,9 +148,8 @@ fn apply(update: &mut Update, key: &JobKey, set: &Set, next: State) {
         Set::SettledBy(lease) => update.text(cstr!("settled_by"), lease.map(|id| id.to_string())),
         Set::CancelRequested(asked) => update.set(cstr!("cancel_requested"), *asked),
         Set::Deadline(at) => {
-            let waits = awaits_start(next);
-            update.time(name(DEADLINE, waits), *at);
-            update.unset(name(DEADLINE, !waits));
+            update.time(DEADLINE.of(next), *at);
+            update.unset(DEADLINE.not_of(next));
         }
         Set::StartedAt(at) => update.time(cstr!("started_at"), *at),
         Set::FinishedAt(at) => update.time(cstr!("finished_at"), *at),

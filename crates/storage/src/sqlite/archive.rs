@@ -9,10 +9,11 @@ use rusqlite::{Connection, params};
 
 use super::{
     SqliteStore, bodies,
+    cells::Cells,
     fault::Fault,
     jobs_read::find,
     logs,
-    row::{self, Cells, columns, limit},
+    row::{self, columns, limit},
     writer::Session,
 };
 use crate::{ArchiveStore, Restored, StoreError, Whole};

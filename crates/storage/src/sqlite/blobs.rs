@@ -5,10 +5,7 @@ use bytes::Bytes;
 use gristmill_common::{BlobId, BlobRef, Timestamp, job::JobKey};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{
-    fault::Fault,
-    row::{Cells, limit},
-};
+use super::{cells::Cells, fault::Fault, row::limit};
 
 /// Chunks erased in one operation.
 const SWEEP: i64 = 8;

@@ -3,7 +3,7 @@
 use gristmill_common::{Body, Part};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{blobs, fault::Fault, row::Cells};
+use super::{blobs, cells::Cells, fault::Fault};
 
 macro_rules! insert {
     ($table:literal) => {

@@ -9,10 +9,7 @@ use gristmill_common::{
 };
 use rusqlite::{Connection, params};
 
-use super::{
-    fault::Fault,
-    row::{self, Cells},
-};
+use super::{cells::Cells, fault::Fault, row};
 use crate::QueueCounts;
 
 type Cell = (Tenant, QueueName, State);

@@ -15,7 +15,7 @@ pub(super) enum Fault {
     #[error("{0}")]
     Corrupt(String),
     /// A job came with a blob that the collector has taken, or that was never committed.
-    #[error("the upload of {0} expired before its job was stored")]
+    #[error("the upload of {0} expired before its job was written")]
     UploadExpired(BlobId),
 }
 
@@ -48,7 +48,7 @@ impl From<Fault> for StoreError {
         let severity = fault.severity();
         match fault {
             Fault::Corrupt(what) => Self::Corrupt(what),
-            Fault::UploadExpired(_) => Self::unavailable(fault),
+            Fault::UploadExpired(id) => Self::UploadExpired(id),
             Fault::Sql(error) if severity == Severity::Full => Self::out_of_space(error),
             Fault::Sql(error) => match error.sqlite_error_code() {
                 Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt(error.to_string()),

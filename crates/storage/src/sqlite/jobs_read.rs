@@ -8,10 +8,11 @@ use rusqlite::{Connection, OptionalExtension, Params, params};
 
 use super::{
     bodies,
+    cells::Cells,
     fault::Fault,
-    row::{self, Cells, columns, limit},
+    row::{self, columns},
 };
-use crate::{DueScan, Found};
+use crate::{DueScan, Found, unreadable};
 
 const FIND: &str = concat!("SELECT ", columns!(), " FROM jobs WHERE tenant = ?1 AND id = ?2");
 
@@ -26,7 +27,7 @@ pub(super) const DUE: &str = concat!(
     "SELECT ",
     columns!(),
     " FROM jobs INDEXED BY jobs_duties WHERE state = ?1 AND lane = ?2 AND (wake_at, id) > (?3, ?4) \
-     AND wake_at <= ?5 ORDER BY wake_at, id LIMIT ?6"
+     AND wake_at <= ?5 ORDER BY wake_at, id"
 );
 
 pub(super) const COUNT_FROM: &str =
@@ -36,7 +37,7 @@ pub(super) const OVERDUE: &str = concat!(
     "SELECT ",
     columns!(),
     " FROM jobs INDEXED BY jobs_deadline WHERE deadline IS NOT NULL AND state IN (0, 1) AND deadline <= ?1 \
-     ORDER BY deadline, id LIMIT ?2"
+     ORDER BY deadline, id"
 );
 
 /// The next lane after one.
@@ -53,6 +54,13 @@ pub(super) fn find(conn: &Connection, key: &JobKey) -> Result<Option<(i64, Job)>
     let found =
         statement.query_row(params![key.tenant.as_str(), key.id.as_bytes()], |row| Ok(row::read(&mut Cells::of(row))));
     found.optional()?.transpose()
+}
+
+/// The same of one of many jobs: it is left out if it cannot be read.
+pub(super) fn find_among(conn: &Connection, key: &JobKey) -> Result<Option<(i64, Job)>, Fault> {
+    let mut statement = conn.prepare_cached(FIND)?;
+    let values = params![key.tenant.as_str(), key.id.as_bytes()];
+    Ok(statement.query_row(values, |row| Ok(row::read_among(row))).optional()?.transpose()?.flatten())
 }
 
 pub(super) fn get(conn: &Connection, key: &JobKey) -> Result<Option<Found>, Fault> {
@@ -86,7 +94,7 @@ pub(super) fn number(conn: &Connection, key: &JobKey) -> Result<Option<i64>, Fau
 pub(super) fn waiting(conn: &Connection, keys: &[JobKey]) -> Result<Vec<Job>, Fault> {
     let mut waiting = Vec::new();
     for key in keys {
-        match find(conn, key)? {
+        match find_among(conn, key)? {
             Some((_, job)) if job.state == State::Queued => waiting.push(job),
             _ => {}
         }
@@ -101,7 +109,7 @@ pub(super) fn due(conn: &Connection, scan: &DueScan) -> Result<Vec<Job>, Fault> 
         None => (i64::MIN, &[][..]),
     };
     let until = scan.until.as_millis();
-    collect(conn, DUE, params![row::state_code(scan.state), lane, after, id, until, limit(scan.limit)])
+    collect(conn, DUE, params![row::state_code(scan.state), lane, after, id, until], scan.limit)
 }
 
 pub(super) fn count_from(conn: &Connection, state: State, from: Timestamp) -> Result<u64, Fault> {
@@ -111,15 +119,18 @@ pub(super) fn count_from(conn: &Connection, state: State, from: Timestamp) -> Re
 }
 
 pub(super) fn overdue(conn: &Connection, now: Timestamp, most: usize) -> Result<Vec<Job>, Fault> {
-    collect(conn, OVERDUE, params![now.as_millis(), limit(most)])
+    collect(conn, OVERDUE, params![now.as_millis()], most)
 }
 
-fn collect(conn: &Connection, sql: &str, params: impl Params) -> Result<Vec<Job>, Fault> {
+/// The first jobs of a range: as many as asked for, unless it ends before. SQLite seeks each as it is asked for.
+fn collect(conn: &Connection, sql: &str, params: impl Params, most: usize) -> Result<Vec<Job>, Fault> {
     let mut statement = conn.prepare_cached(sql)?;
     let mut rows = statement.query(params)?;
     let mut jobs = Vec::new();
-    while let Some(found) = rows.next()? {
-        jobs.push(row::read(&mut Cells::of(found))?.1);
+    while jobs.len() < most
+        && let Some(found) = rows.next()?
+    {
+        jobs.extend(row::read_among(found)?.map(|(_, job)| job));
     }
     Ok(jobs)
 }
@@ -128,7 +139,10 @@ pub(super) fn lanes(conn: &Connection) -> Result<Vec<Lane>, Fault> {
     let mut statement = conn.prepare_cached(NEXT_LANE)?;
     let (mut lanes, mut last) = (Vec::new(), String::new());
     while let Some(text) = statement.query_row([&last], |row| row.get::<_, String>(0)).optional()? {
-        lanes.push(Lane::from_text(&text).ok_or_else(|| Fault::Corrupt(format!("`{text}` is no lane")))?);
+        match Lane::from_text(&text) {
+            Some(lane) => lanes.push(lane),
+            None => unreadable::leave_out(&text, &"it is no lane"),
+        }
         last = text;
     }
     Ok(lanes)

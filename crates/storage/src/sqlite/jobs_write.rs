@@ -9,10 +9,11 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
     blobs, bodies,
+    cells::Cells,
     fault::Fault,
-    jobs_read::find,
+    jobs_read::{find, find_among},
     logs,
-    row::{self, Cells, Indexed},
+    row::{self, Indexed},
     writer::Session,
 };
 use crate::{Claim, Claimed, Inserted, Removal, Renewal, Whom};
@@ -44,14 +45,15 @@ fn insert_one(session: &mut Session, new: &NewJob) -> Result<Inserted, Fault> {
 pub(super) fn claim(session: &mut Session, claim: &Claim) -> Result<Vec<Claimed>, Fault> {
     let mut claimed = Vec::with_capacity(claim.keys.len());
     for key in &claim.keys {
-        let Some((n, job)) = find(&session.conn, key)? else { continue };
+        let Some((n, job)) = find_among(&session.conn, key)? else { continue };
         if claim.whom == Whom::NeverRescued && job.rescues > 0 {
             continue;
         }
         // A job that may not be claimed is left alone; the claimer learns that from its absence.
         let Ok(change) = job.claim(claim.lease, claim.worker, claim.now, claim.until) else { continue };
+        let Some((payload, text)) = bodies_among(&session.conn, n, key)? else { continue };
         if let Some(job) = carry_out(session, n, job, change)? {
-            claimed.push(with_bodies(&session.conn, n, job)?);
+            claimed.push(Claimed { job, payload, text });
         }
     }
     Ok(claimed)
@@ -61,9 +63,10 @@ pub(super) fn claim(session: &mut Session, claim: &Claim) -> Result<Vec<Claimed>
 pub(super) fn held(conn: &Connection, lease: LeaseId, keys: &[JobKey]) -> Result<Vec<Claimed>, Fault> {
     let mut held = Vec::new();
     for key in keys {
-        match find(conn, key)? {
+        match find_among(conn, key)? {
             Some((n, job)) if job.state == State::Running && job.lease == Some(lease) => {
-                held.push(with_bodies(conn, n, job)?);
+                let bodies = bodies_among(conn, n, key)?;
+                held.extend(bodies.map(|(payload, text)| Claimed { job, payload, text }));
             }
             _ => {}
         }
@@ -71,10 +74,16 @@ pub(super) fn held(conn: &Connection, lease: LeaseId, keys: &[JobKey]) -> Result
     Ok(held)
 }
 
-fn with_bodies(conn: &Connection, n: i64, job: Job) -> Result<Claimed, Fault> {
-    let payload = bodies::read(conn, n, Part::Payload)?;
-    let payload = payload.ok_or_else(|| Fault::Corrupt(format!("{} has lost its payload", job.key.id)))?;
-    Ok(Claimed { job, payload, text: bodies::read(conn, n, Part::Text)? })
+/// The payload and the text of one of many jobs: it is left out if they cannot be read.
+fn bodies_among(conn: &Connection, n: i64, key: &JobKey) -> Result<Option<(Body, Option<Body>)>, Fault> {
+    let read = || {
+        let payload = bodies::read(conn, n, Part::Payload)?;
+        Ok((
+            payload.ok_or_else(|| Fault::Corrupt("it has lost its payload".into()))?,
+            bodies::read(conn, n, Part::Text)?,
+        ))
+    };
+    read().map_or_else(|fault| row::left_out(fault, || key.id.to_string()), |bodies| Ok(Some(bodies)))
 }
 
 pub(super) fn apply(session: &mut Session, changes: Vec<Change>) -> Result<Vec<Option<Job>>, Fault> {

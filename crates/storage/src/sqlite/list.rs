@@ -7,8 +7,9 @@ use gristmill_common::{JobId, State, Timestamp, job::Job, job::Priority};
 use rusqlite::{Connection, params};
 
 use super::{
+    cells::Cells,
     fault::Fault,
-    row::{self, Cells, columns, limit},
+    row::{self, columns, limit},
 };
 use crate::{JobFilter, ListQuery, Order, Page, Position};
 

@@ -8,7 +8,7 @@ use std::{
 use gristmill_common::{http::LogLine, job::JobKey};
 use rusqlite::{Connection, params};
 
-use super::{fault::Fault, jobs_read::number, row::Cells};
+use super::{cells::Cells, fault::Fault, jobs_read::number};
 
 /// How many lines a job keeps: the factor in the table's key.
 const MOST: i64 = 1_000;

@@ -4,6 +4,7 @@
 mod archive;
 mod blobs;
 mod bodies;
+mod cells;
 mod checkpoint;
 mod copy;
 mod counts;

@@ -4,10 +4,7 @@ use gristmill_common::{LeaderRecord, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::Value;
 
-use super::{
-    fault::Fault,
-    row::{self, Cells},
-};
+use super::{cells::Cells, fault::Fault, row};
 use crate::Kind;
 
 fn word(kind: Kind) -> &'static str {

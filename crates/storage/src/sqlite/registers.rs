@@ -6,8 +6,9 @@ use rusqlite::{Connection, OptionalExtension, Params, params};
 
 use super::{
     SqliteStore,
+    cells::Cells,
     fault::Fault,
-    row::{self, Cells, limit},
+    row::{self, limit},
 };
 use crate::{Expect, Register, RegisterKey, RegisterStore, Space, StoreError, Swap, registers::first_version};
 

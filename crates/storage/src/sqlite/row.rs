@@ -1,15 +1,13 @@
 //! A job as a row: which column holds what, in which order, in which form.
 
-use std::str::FromStr;
-
 use gristmill_common::{
-    BlobRef, Body, JobId, State, Timestamp,
-    job::{Job, JobKey, Priority, Progress},
+    JobId, State, Timestamp,
+    job::{Job, JobKey, Progress},
 };
-use rusqlite::{Connection, Row, ToSql, types::ValueRef};
-use serde::de::DeserializeOwned;
+use rusqlite::{Connection, Row, ToSql};
 
-use super::fault::Fault;
+use super::{cells::Cells, fault::Fault};
+use crate::unreadable;
 
 /// The columns that [`read`] reads, in its order.
 macro_rules! columns {
@@ -42,113 +40,6 @@ pub(super) fn limit(most: usize) -> i64 {
 /// The lane of a job as the duties' index has it.
 pub(super) fn lane_text(job: &Job) -> String {
     if job.state == State::Queued { job.lane().to_text() } else { String::new() }
-}
-
-/// The cells of a row, from left to right.
-pub(super) struct Cells<'r> {
-    row: &'r Row<'r>,
-    next: usize,
-}
-
-impl<'r> Cells<'r> {
-    /// From the first cell on.
-    pub(super) fn of(row: &'r Row<'r>) -> Self {
-        Self { row, next: 0 }
-    }
-
-    fn take(&mut self) -> Result<ValueRef<'r>, Fault> {
-        let value = self.row.get_ref(self.next)?;
-        self.next += 1;
-        Ok(value)
-    }
-
-    fn wrong(&self, what: impl std::fmt::Display) -> Fault {
-        let column = self.row.as_ref().column_name(self.next - 1).unwrap_or("?");
-        Fault::Corrupt(format!("column {column}: {what}"))
-    }
-
-    pub(super) fn int(&mut self) -> Result<i64, Fault> {
-        self.take()?.as_i64().map_err(|error| self.wrong(error))
-    }
-
-    pub(super) fn int_or_none(&mut self) -> Result<Option<i64>, Fault> {
-        self.take()?.as_i64_or_null().map_err(|error| self.wrong(error))
-    }
-
-    /// A number that is never negative.
-    pub(super) fn unsigned<N: TryFrom<i64>>(&mut self) -> Result<N, Fault> {
-        let number = self.int()?;
-        N::try_from(number).map_err(|_| self.wrong(format_args!("{number} is out of range")))
-    }
-
-    pub(super) fn text(&mut self) -> Result<&'r str, Fault> {
-        self.take()?.as_str().map_err(|error| self.wrong(error))
-    }
-
-    pub(super) fn text_or_none(&mut self) -> Result<Option<&'r str>, Fault> {
-        self.take()?.as_str_or_null().map_err(|error| self.wrong(error))
-    }
-
-    pub(super) fn bytes_or_none(&mut self) -> Result<Option<&'r [u8]>, Fault> {
-        self.take()?.as_blob_or_null().map_err(|error| self.wrong(error))
-    }
-
-    /// So many bytes.
-    pub(super) fn array_or_none<const N: usize>(&mut self) -> Result<Option<[u8; N]>, Fault> {
-        let bytes = self.bytes_or_none()?;
-        bytes.map(<[u8; N]>::try_from).transpose().map_err(|error| self.wrong(error))
-    }
-
-    /// The 16 bytes of an id.
-    pub(super) fn id(&mut self) -> Result<[u8; 16], Fault> {
-        self.array_or_none()?.ok_or_else(|| self.wrong("is NULL"))
-    }
-
-    pub(super) fn parsed<T: FromStr<Err: std::fmt::Display>>(&mut self) -> Result<T, Fault> {
-        self.text()?.parse().map_err(|error| self.wrong(error))
-    }
-
-    pub(super) fn time(&mut self) -> Result<Timestamp, Fault> {
-        self.int().map(Timestamp::from_millis)
-    }
-
-    pub(super) fn time_or_none(&mut self) -> Result<Option<Timestamp>, Fault> {
-        Ok(self.int_or_none()?.map(Timestamp::from_millis))
-    }
-
-    pub(super) fn state(&mut self) -> Result<State, Fault> {
-        let code = self.int()?;
-        let state = State::ALL.into_iter().find(|state| state_code(*state) == code);
-        state.ok_or_else(|| self.wrong(format_args!("{code} is no state")))
-    }
-
-    pub(super) fn priority(&mut self) -> Result<Priority, Fault> {
-        let band: usize = self.unsigned()?;
-        Priority::ALL.get(band).copied().ok_or_else(|| self.wrong(format_args!("{band} is no band")))
-    }
-
-    pub(super) fn json<T: DeserializeOwned>(&mut self) -> Result<T, Fault> {
-        serde_json::from_str(self.text()?).map_err(|error| self.wrong(error))
-    }
-
-    pub(super) fn json_or_none<T: DeserializeOwned>(&mut self) -> Result<Option<T>, Fault> {
-        self.text_or_none()?.map(serde_json::from_str).transpose().map_err(|error| self.wrong(error))
-    }
-
-    /// A body's `bytes`, `blob` and `length`; `None` if they are missing.
-    pub(super) fn body(&mut self) -> Result<Option<Body>, Fault> {
-        let bytes = self.bytes_or_none()?.map(bytes::Bytes::copy_from_slice);
-        let blob = self.array_or_none()?;
-        let length = self.int_or_none()?;
-        Ok(match (bytes, blob, length) {
-            (Some(bytes), _, _) => Some(Body::Inline(bytes)),
-            (None, Some(id), Some(length)) => {
-                let id = gristmill_common::BlobId::from_bytes(id);
-                Some(Body::Blob(BlobRef { id, bytes: u64::try_from(length).unwrap_or(0) }))
-            }
-            _ => None,
-        })
-    }
 }
 
 /// Reads a job, whose columns come next, and its number.
@@ -188,6 +79,31 @@ pub(super) fn read(cells: &mut Cells<'_>) -> Result<(i64, Job), Fault> {
         gates: cells.json_or_none()?,
     };
     Ok((n, job))
+}
+
+/// Reads one of many jobs, whose columns come first. One that cannot be read is left out, so that the others do not wait
+/// for it.
+pub(super) fn read_among(row: &Row<'_>) -> Result<Option<(i64, Job)>, Fault> {
+    match read(&mut Cells::of(row)) {
+        Ok(read) => Ok(Some(read)),
+        Err(fault) => {
+            let mut cells = Cells::of(row);
+            let n = cells.int()?;
+            cells.skip();
+            left_out(fault, || cells.id().map_or_else(|_| format!("row {n}"), |id| JobId::from_bytes(id).to_string()))
+        }
+    }
+}
+
+/// Leaves a job out that cannot be read, and says so; every other fault stays one.
+pub(super) fn left_out<T>(fault: Fault, id: impl FnOnce() -> String) -> Result<Option<T>, Fault> {
+    match fault {
+        Fault::Corrupt(reason) => {
+            unreadable::leave_out(&id(), &reason);
+            Ok(None)
+        }
+        fault => Err(fault),
+    }
 }
 
 /// Stores a new row and returns its number; `None` if the job's key is taken.

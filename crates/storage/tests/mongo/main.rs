@@ -3,6 +3,7 @@
 mod faults;
 mod opening;
 mod place;
+mod unreadable;
 mod upgrade;
 
 use std::sync::Arc;

@@ -160,6 +160,22 @@ async fn the_clock_is_set_by_the_servers() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_goes_astray_is_set_right_within_seconds() {
+    let place = Place::new();
+    let (clock, right) = (Clock::start(), Clock::start());
+    let _store = open(&place.url(), &clock).await;
+    clock.shift(-7_200_000);
+    let began = Instant::now();
+    eventually("the clock is right", async || {
+        let apart = (clock.now().as_millis() - right.now().as_millis()).abs();
+        (apart < 250).then_some(())
+    })
+    .await;
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    assert!(clock.steps() > 0, "whoever goes by the clock is told of it");
+}
+
 async fn versions(place: &Place) -> Vec<u32> {
     let pending = gristmill_storage::pending(&place.url()).await.expect("an answer");
     assert!(pending.iter().all(|migration| !migration.what.is_empty()), "{pending:?}");

@@ -4,7 +4,7 @@ use std::{fs::File, io::Read, path::Path};
 
 use bytes::Bytes;
 use gristmill_common::{BlobRef, Clock, Timestamp, job::JobKey};
-use gristmill_storage::{Store, StoreError};
+use gristmill_storage::{BLOB_CHUNK, Store, StoreError, UPLOAD_EXPIRY};
 
 use crate::{
     ArchiveError,
@@ -15,10 +15,6 @@ use crate::{
 
 /// The folder of the blobs.
 pub(crate) const BLOBS: &str = "blobs";
-/// The size of the chunks that blobs are written in, as the engine does.
-const CHUNK: usize = 512 * 1024;
-/// How long an upload may pause before it may be collected.
-const EXPIRY: std::time::Duration = std::time::Duration::from_secs(10 * 60);
 
 /// Writes a blob into its file.
 pub(crate) async fn export(store: &dyn Store, blob: BlobRef, archive: &Path) -> Result<Seal, ArchiveError> {
@@ -88,15 +84,15 @@ async fn upload(
     let path = archive.join(BLOBS).join(blob.id.to_string());
     let mut file = File::open(&path).map_err(at(&path))?;
     let mut sealer = Sealer::default();
-    store.begin_blob(blob.id, owner, clock.now() + EXPIRY).await?;
+    store.begin_blob(blob.id, owner, clock.now() + UPLOAD_EXPIRY).await?;
     loop {
-        let mut chunk = Vec::with_capacity(CHUNK);
-        file.by_ref().take(CHUNK as u64).read_to_end(&mut chunk).map_err(at(&path))?;
+        let mut chunk = Vec::with_capacity(BLOB_CHUNK);
+        file.by_ref().take(BLOB_CHUNK as u64).read_to_end(&mut chunk).map_err(at(&path))?;
         if chunk.is_empty() {
             break;
         }
         sealer.update(&chunk);
-        if !store.append_blob(blob.id, chunk.into(), clock.now() + EXPIRY).await? {
+        if !store.append_blob(blob.id, chunk.into(), clock.now() + UPLOAD_EXPIRY).await? {
             return Ok(false);
         }
     }

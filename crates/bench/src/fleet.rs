@@ -5,15 +5,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use gristmill_common::{
-    State,
-    http::{Counts, JobView, StatsView},
-};
+use gristmill_common::http::{Counts, StatsView};
 use gristmill_testkit::{Fleet, FleetBuilder, Kind, World};
 use serde_json::json;
 
 use crate::{
     figures::{Figures, Row, Section, median},
+    idle::Lone,
     load::{self, Connection, seconds_since},
     stage::Stage,
 };
@@ -40,8 +38,6 @@ const DONE: Row = row("one job at a time: submit to done", "ms");
 
 /// As many as a batch may have.
 const BATCH: usize = 1_000;
-/// The pause between two jobs of an idle fleet.
-const PAUSE: Duration = Duration::from_millis(20);
 /// How often the fleet is asked how far it is: counting costs the store.
 const ASK_EVERY: Duration = Duration::from_millis(250);
 /// After this it is stuck.
@@ -120,18 +116,11 @@ async fn burn_down(stage: &Stage, workers: usize) -> anyhow::Result<f64> {
 async fn one_at_a_time(stage: &Stage, figures: &mut Figures) -> anyhow::Result<()> {
     let fleet = start(stage, 2).await?;
     let mut connection = Connection::open(address(&fleet)?).await?;
-    let body = json!({ "type": "sleep", "payload": { "ms": 0 } }).to_string();
-    let submission = load::request("POST", "/api/v1/jobs", &[load::JSON], body.as_bytes());
     let (mut accepted, mut done) = (Vec::new(), Vec::new());
     for _ in 0..stage.plan.single {
-        tokio::time::sleep(PAUSE).await;
-        let began = Instant::now();
-        let job: JobView = connection.ask(&submission, 202).await?;
-        accepted.push(1_000.0 * seconds_since(began));
-        let wait = load::request("GET", &format!("/api/v1/jobs/{}", job.id), &["prefer: wait=5"], b"");
-        let job: JobView = connection.ask(&wait, 200).await?;
-        done.push(1_000.0 * seconds_since(began));
-        ensure!(job.state == State::Succeeded, "a job that does nothing is {}", job.state);
+        let lone = Lone::run(&mut connection).await?;
+        accepted.push(lone.accepted_ms);
+        done.push(lone.done_ms);
     }
     for (row, values) in [(ACCEPTED, &accepted), (DONE, &done)] {
         figures.record(row, median(values).context("there were no jobs")?);

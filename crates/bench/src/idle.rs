@@ -34,6 +34,33 @@ const fn row(what: &'static str) -> Row {
     Row { section: Section::Idle, what, unit: "ms" }
 }
 
+/// What became of one job, sent to servers that have nothing else to do.
+pub(crate) struct Lone {
+    pub(crate) accepted_ms: f64,
+    pub(crate) done_ms: f64,
+    pub(crate) job: JobView,
+}
+
+impl Lone {
+    /// After a pause, a job that does nothing.
+    ///
+    /// # Errors
+    /// It did not succeed.
+    pub(crate) async fn run(connection: &mut Connection) -> anyhow::Result<Self> {
+        let body = json!({ "type": "sleep", "payload": { "ms": 0 } }).to_string();
+        let submission = load::request("POST", "/api/v1/jobs", &[load::JSON], body.as_bytes());
+        tokio::time::sleep(PAUSE).await;
+        let began = Instant::now();
+        let job: JobView = connection.ask(&submission, 202).await?;
+        let accepted_ms = 1_000.0 * seconds_since(began);
+        let wait = load::request("GET", &format!("/api/v1/jobs/{}", job.id), &["prefer: wait=5"], b"");
+        let job: JobView = connection.ask(&wait, 200).await?;
+        let done_ms = 1_000.0 * seconds_since(began);
+        ensure!(job.state == State::Succeeded, "a job that does nothing is {}", job.state);
+        Ok(Self { accepted_ms, done_ms, job })
+    }
+}
+
 /// One round: medians over its jobs.
 ///
 /// # Errors
@@ -43,18 +70,11 @@ pub(crate) async fn measure(stage: &Stage, figures: &mut Figures) -> anyhow::Res
     let server = stage.server(&data, &[]).await?;
     let mut connection = Connection::open(server.address()).await?;
     let disk = Disk::prepare(&data.path().join("sync"), stage.plan.single)?;
-    let body = json!({ "type": "sleep", "payload": { "ms": 0 } }).to_string();
-    let submission = load::request("POST", "/api/v1/jobs", &[load::JSON], body.as_bytes());
     let (mut accepted, mut done, mut started, mut syncs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for number in 0..stage.plan.single {
-        tokio::time::sleep(PAUSE).await;
-        let began = Instant::now();
-        let job: JobView = connection.ask(&submission, 202).await?;
-        accepted.push(1_000.0 * seconds_since(began));
-        let wait = load::request("GET", &format!("/api/v1/jobs/{}", job.id), &["prefer: wait=5"], b"");
-        let job: JobView = connection.ask(&wait, 200).await?;
-        done.push(1_000.0 * seconds_since(began));
-        ensure!(job.state == State::Succeeded, "a job that does nothing is {}", job.state);
+        let Lone { accepted_ms, done_ms, job } = Lone::run(&mut connection).await?;
+        accepted.push(accepted_ms);
+        done.push(done_ms);
         started.push(millis(job.created_at, job.started_at.context("a job ended without a start")?));
         syncs.push(disk.sync(number)?);
     }

@@ -17,7 +17,7 @@ use gristmill_common::{
 };
 use tokio::sync::{Notify, broadcast};
 
-use crate::{Broker, BrokerError, Consumer, Delivery, Events, Heard, MOST_READY, Published};
+use crate::{Broker, BrokerError, Consumer, Delivery, Events, Heard, MOST_READY, Published, locked};
 
 /// How many events a slow listener may lag behind before it misses some.
 const EVENTS_KEPT: usize = 4_096;
@@ -209,8 +209,4 @@ impl Events for EmbeddedEvents {
             Err(broadcast::error::RecvError::Closed) => Err(BrokerError::Unavailable("it was closed".into())),
         }
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

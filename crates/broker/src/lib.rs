@@ -6,6 +6,8 @@ mod embedded;
 mod open;
 mod rabbitmq;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use async_trait::async_trait;
 use gristmill_common::{
     BandKey, QueueName,
@@ -140,4 +142,9 @@ pub enum Heard {
     Event(JobEvent),
     /// Events were missed: whoever waits for a job asks the store.
     Missed,
+}
+
+/// Takes a lock, also one that a panic has left behind.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

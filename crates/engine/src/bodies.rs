@@ -1,18 +1,11 @@
 //! Bodies: small ones beside their job, larger ones as blobs.
 
-use std::time::Duration;
-
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, stream::BoxStream};
 use gristmill_common::{BlobId, BlobRef, Body, INLINE_LIMIT, job::JobKey};
-use gristmill_storage::StoreError;
+use gristmill_storage::{BLOB_CHUNK, StoreError, UPLOAD_EXPIRY};
 
 use crate::{Engine, EngineError};
-
-/// How long an upload may pause before it may be collected.
-pub(crate) const UPLOAD_EXPIRY: Duration = Duration::from_secs(10 * 60);
-/// The size of the chunks that blobs are written in.
-pub(crate) const CHUNK: usize = 512 * 1024;
 
 impl Engine {
     /// Makes a body of bytes: inline, or a committed blob of the job.
@@ -21,9 +14,9 @@ impl Engine {
             return Ok(Body::Inline(bytes));
         }
         let mut upload = self.begin_upload(owner).await?;
-        for chunk in 0..bytes.len().div_ceil(CHUNK) {
-            let end = bytes.len().min((chunk + 1) * CHUNK);
-            upload.append(bytes.slice(chunk * CHUNK..end)).await?;
+        for chunk in 0..bytes.len().div_ceil(BLOB_CHUNK) {
+            let end = bytes.len().min((chunk + 1) * BLOB_CHUNK);
+            upload.append(bytes.slice(chunk * BLOB_CHUNK..end)).await?;
         }
         Ok(Body::Blob(upload.commit().await?))
     }

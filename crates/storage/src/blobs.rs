@@ -1,10 +1,17 @@
 //! What a backend offers for bodies too large to live beside their job.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use gristmill_common::{BlobId, BlobRef, Timestamp, job::JobKey};
 
 use crate::StoreError;
+
+/// How long an upload may pause before it may be collected.
+pub const UPLOAD_EXPIRY: Duration = Duration::from_secs(10 * 60);
+/// The size of the chunks that blobs are written in, in bytes.
+pub const BLOB_CHUNK: usize = 512 * 1024;
 
 /// Blobs, written in chunks. A blob is `uploading` until it is committed, and belongs to one job.
 #[async_trait]

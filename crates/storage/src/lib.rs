@@ -2,6 +2,7 @@
 
 mod archive;
 mod blobs;
+mod bounds;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod error;
@@ -14,7 +15,7 @@ mod sqlite;
 mod unreadable;
 
 pub use archive::{ArchiveStore, Restored, Whole};
-pub use blobs::BlobStore;
+pub use blobs::{BLOB_CHUNK, BlobStore, UPLOAD_EXPIRY};
 pub use error::StoreError;
 pub use jobs::{
     Claim, Claimed, DueScan, Found, Inserted, JobFilter, JobStore, ListQuery, Order, Page, Position, QueueCounts,

@@ -16,7 +16,7 @@ pub use nginx::{Gateway, GatewayBuilder};
 pub use process::{Process, ProcessBuilder};
 pub use proxy::{Manner, Proxy};
 pub use server::{Server, ServerBuilder};
-pub use services::{Database, Management, PrivateRabbit, Waiting, World};
+pub use services::{Management, PrivateRabbit, Waiting, World};
 
 /// How long a test waits for what must come: long enough for a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(30);

@@ -181,15 +181,14 @@ async fn requests(
 ) -> io::Result<()> {
     let mut bytes = vec![0; 64 << 10];
     loop {
-        let n = from.read(&mut bytes).await?;
-        if n == 0 {
+        let piece = next_piece(&mut from, &mut bytes, shared).await?;
+        if piece.is_empty() {
             return Ok(());
         }
-        permit(shared).await;
-        if let Some(after) = shared.is_to_cut(&bytes[..n]) {
+        if let Some(after) = shared.is_to_cut(piece) {
             *to_cut.lock().unwrap_or_else(PoisonError::into_inner) = Some(after);
         }
-        to.write_all(&bytes[..n]).await?;
+        to.write_all(piece).await?;
     }
 }
 
@@ -201,24 +200,32 @@ async fn replies(
 ) -> io::Result<()> {
     let mut bytes = vec![0; 64 << 10];
     loop {
-        let n = from.read(&mut bytes).await?;
-        if n == 0 {
+        let piece = next_piece(&mut from, &mut bytes, shared).await?;
+        if piece.is_empty() {
             return Ok(());
         }
-        permit(shared).await;
         let left = *to_cut.lock().unwrap_or_else(PoisonError::into_inner);
         match left {
-            Some(left) if left < n => {
-                to.write_all(&bytes[..left]).await?;
+            Some(left) if left < piece.len() => {
+                to.write_all(&piece[..left]).await?;
                 shared.cuts.fetch_add(1, Ordering::SeqCst);
                 shared.was_cut.notify_waiters();
                 return Ok(());
             }
-            Some(left) => *to_cut.lock().unwrap_or_else(PoisonError::into_inner) = Some(left - n),
+            Some(left) => *to_cut.lock().unwrap_or_else(PoisonError::into_inner) = Some(left - piece.len()),
             None => {}
         }
-        to.write_all(&bytes[..n]).await?;
+        to.write_all(piece).await?;
     }
+}
+
+/// Reads what comes, and waits until it may pass. Nothing at the end.
+async fn next_piece<'a>(from: &mut OwnedReadHalf, bytes: &'a mut [u8], shared: &Shared) -> io::Result<&'a [u8]> {
+    let n = from.read(bytes).await?;
+    if n > 0 {
+        permit(shared).await;
+    }
+    Ok(&bytes[..n])
 }
 
 /// Waits until bytes may pass.

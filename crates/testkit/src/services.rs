@@ -31,11 +31,6 @@ pub struct World {
     has_own_vhost: bool,
 }
 
-/// A database that nobody else uses, without a broker; removed when it is dropped.
-pub struct Database {
-    url: String,
-}
-
 /// RabbitMQ's management interface, for one virtual host.
 #[derive(Debug, Clone)]
 pub struct Management {
@@ -124,30 +119,6 @@ impl World {
     #[must_use]
     pub fn rabbit(&self) -> &Management {
         &self.management
-    }
-}
-
-impl Database {
-    /// A new database on the server that the environment names.
-    ///
-    /// # Panics
-    /// The environment names none.
-    #[must_use]
-    #[allow(clippy::new_without_default, reason = "it panics where there is no server")]
-    pub fn new() -> Self {
-        Self { url: with_path(&required("MONGODB_URL"), &unique_name()) }
-    }
-
-    /// For `store.url`.
-    #[must_use]
-    pub fn url(&self) -> &str {
-        &self.url
-    }
-}
-
-impl Drop for Database {
-    fn drop(&mut self) {
-        let _ = drop_database(&self.url);
     }
 }
 

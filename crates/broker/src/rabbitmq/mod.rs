@@ -12,7 +12,7 @@ mod reason;
 mod topology;
 mod url;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::FutureExt;
@@ -31,7 +31,7 @@ use self::{
     topology::{Topology, declare_exchange},
     url::Address,
 };
-use crate::{Broker, BrokerError, Consumer, Events, Published};
+use crate::{Broker, BrokerError, Consumer, Events, Published, locked};
 
 /// Queues and events of a RabbitMQ server.
 pub(crate) struct RabbitBroker {
@@ -140,8 +140,4 @@ impl Broker for RabbitBroker {
         let exchange = self.topology.exchange();
         Ok(self.channels.call(&session, |channel| declare_exchange(channel, exchange)).await?)
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -9,15 +9,12 @@ use gristmill_common::{
     http::{FieldError, JobRequest},
     job::{Job, JobKey, NewJob},
 };
+use gristmill_storage::BLOB_CHUNK;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
 use super::submit::{Origin, job_id, no_outcome, payload_bytes};
-use crate::{
-    Engine, EngineError,
-    bodies::{CHUNK, Upload},
-    to_the_end,
-};
+use crate::{Engine, EngineError, bodies::Upload, to_the_end};
 
 /// A piece of a text on its way in. A channel that closes before `End` is a text that broke off.
 #[derive(Debug)]
@@ -133,8 +130,8 @@ impl Reception {
             self.upload = Some(engine.begin_upload(owner).await?);
         }
         if let Some(upload) = &mut self.upload {
-            while self.waiting.len() >= CHUNK {
-                upload.append(self.waiting.split_to(CHUNK).freeze()).await?;
+            while self.waiting.len() >= BLOB_CHUNK {
+                upload.append(self.waiting.split_to(BLOB_CHUNK).freeze()).await?;
             }
         }
         Ok(())

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::fault::Fault;
-use crate::StoreError;
+use crate::{StoreError, bounds::Bounds};
 
 /// The most statements in one command.
 const BATCH: usize = 500;
@@ -21,23 +21,6 @@ const BATCH_BYTES: usize = 4 << 20;
 
 /// How long a command waits for those who were in the last one.
 const GATHER: Duration = Duration::from_millis(2);
-
-/// How much may wait to be written.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Bounds {
-    /// Operations.
-    pub(super) operations: usize,
-    /// Bytes of bodies.
-    pub(super) bytes: usize,
-    /// How long a caller waits for room.
-    pub(super) patience: Duration,
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Self { operations: 4_096, bytes: 64 << 20, patience: Duration::from_secs(5) }
-    }
-}
 
 /// A kind of write that many callers may share.
 #[async_trait]

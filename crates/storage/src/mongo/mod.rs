@@ -41,18 +41,10 @@ use tokio::{
 };
 
 use self::{
-    apply::Changes,
-    batcher::{Batcher, Bounds},
-    counts::Counts,
-    insert::Inserts,
-    known::Known,
-    link::Link,
-    logs::Lines,
-    pool::Place,
-    server::Server,
-    supervisor::Supervisor,
+    apply::Changes, batcher::Batcher, counts::Counts, insert::Inserts, known::Known, link::Link, logs::Lines,
+    pool::Place, server::Server, supervisor::Supervisor,
 };
-use crate::{Migration, StoreError};
+use crate::{Migration, StoreError, bounds::Bounds};
 
 /// The most statements of a command that is not made by a batcher.
 const STATEMENTS: usize = 500;

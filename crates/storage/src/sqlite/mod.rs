@@ -29,14 +29,8 @@ mod writer;
 use std::path::Path;
 
 pub use self::copy::{Copied, copy};
-use self::{
-    checkpoint::Checkpointer,
-    folder::Folder,
-    readers::Readers,
-    schema::Role,
-    writer::{Bounds, Writer},
-};
-use crate::{Migration, StoreError};
+use self::{checkpoint::Checkpointer, folder::Folder, readers::Readers, schema::Role, writer::Writer};
+use crate::{Migration, StoreError, bounds::Bounds};
 
 /// Threads for reads of a few rows: a job, a body, a duty's range.
 const POINT_READERS: usize = 2;

@@ -6,12 +6,10 @@ use bytes::Bytes;
 use gristmill_common::{BlobId, State, job::NewJob};
 use rusqlite::Connection;
 
-use super::{
-    SqliteStore,
-    writer::{Bounds, Session},
-};
+use super::{SqliteStore, writer::Session};
 use crate::{
     BlobStore, Inserted, JobStore, Removal, StoreError,
+    bounds::Bounds,
     conformance::{at, job, text},
 };
 

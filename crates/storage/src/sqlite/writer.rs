@@ -1,11 +1,7 @@
 //! The one thread that writes: it takes what is waiting, carries each operation out in a savepoint of its own
 //! within one transaction, commits, and only then answers. So a hundred callers share one sync of the disk.
 
-use std::{
-    sync::Arc,
-    thread::JoinHandle,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, thread::JoinHandle, time::Instant};
 
 use rusqlite::{Connection, ffi};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -15,29 +11,12 @@ use super::{
     counts::Counts,
     fault::{Fault, stop_if_the_disk_failed},
 };
-use crate::StoreError;
+use crate::{StoreError, bounds::Bounds};
 
 /// The most operations in one transaction.
 const BATCH: usize = 1_000;
 /// The most bytes of bodies in one transaction, give or take one operation.
 const BATCH_BYTES: usize = 4 << 20;
-
-/// How much may wait to be written.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Bounds {
-    /// Operations.
-    pub(super) operations: usize,
-    /// Bytes of bodies.
-    pub(super) bytes: usize,
-    /// How long a caller waits for room.
-    pub(super) patience: Duration,
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Self { operations: 4_096, bytes: 64 << 20, patience: Duration::from_secs(5) }
-    }
-}
 
 /// The way to the writing thread. Dropping it waits until everything handed over has been written.
 pub(super) struct Writer {

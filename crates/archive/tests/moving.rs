@@ -90,7 +90,8 @@ async fn populate(store: &Arc<dyn Store>) {
     store.claim(claim_of(&keys[5..6], at(20))).await.expect("a claim");
     let line = |n| (keys[1].clone(), LogLine { at: at(n), attempt: 1, message: format!("line {n}\0") });
     store.append_logs((0..5).map(line).collect()).await.expect("a log");
-    let queue = QueueRecord { name: "books".parse().expect("a name"), paused: true, created_at: at(1) };
+    let queue =
+        QueueRecord { name: "books".parse().expect("a name"), paused: true, rate_limit: None, created_at: at(1) };
     store.put_record(Kind::Queue, "books", serde_json::to_value(queue).expect("JSON")).await.expect("a record");
     lead(store).await;
 }

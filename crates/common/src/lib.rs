@@ -16,7 +16,7 @@ pub use body::{BlobRef, Body, INLINE_LIMIT, Part};
 pub use id::{BlobId, InvalidId, JobId, LeaseId, ScheduleId, WorkerId};
 pub use job::{Job, State};
 pub use name::{InvalidName, MAX_NAME, QueueName, Tenant, TypeName};
-pub use record::{BandKey, Class, LeaderRecord, QueueRecord, TypeDefaults, TypeRecord, WorkerRecord};
+pub use record::{BandKey, Class, LeaderRecord, QueueRate, QueueRecord, TypeDefaults, TypeRecord, WorkerRecord};
 pub use time::{Clock, InvalidTimestamp, Timestamp};
 
 /// Serialises a type by its `Display` and `FromStr`.

@@ -4,11 +4,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     JobId, State, Tenant, TypeName,
-    job::{Job, JobKey, Priority},
+    job::{Concurrency, Job, JobKey, Priority, RateLimit},
 };
 
-/// The version that this build writes, and the newest it reads.
-pub const DISPATCH_VERSION: u32 = 1;
+/// The newest version that this build reads, and what it writes for jobs with gates.
+pub const DISPATCH_VERSION: u32 = 2;
+/// What it writes for jobs without gates: builds that know of none may run them.
+const UNGATED: u32 = 1;
 /// The version that this build writes, and the newest it reads.
 pub const JOB_EVENT_VERSION: u32 = 1;
 /// The version that this build writes, and the newest it reads.
@@ -33,7 +35,7 @@ pub enum MessageError {
 /// "Look at this job." It may be lost or doubled: the store is the truth.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dispatch {
-    /// [`DISPATCH_VERSION`].
+    /// At most [`DISPATCH_VERSION`].
     pub v: u32,
     /// Whose job.
     pub tenant: Tenant,
@@ -49,20 +51,46 @@ pub struct Dispatch {
     /// The W3C `traceparent` of the request that made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<String>,
+    /// What it has to pass before it is claimed. Since version 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gates: Option<Box<DispatchGates>>,
+}
+
+/// The gates that a worker asks before it claims a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DispatchGates {
+    /// Not more than so many at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<Concurrency>,
+    /// Not more often than so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimit>,
+}
+
+impl DispatchGates {
+    /// Those of a job, if it has any that a worker asks.
+    #[must_use]
+    pub fn of(job: &Job) -> Option<Box<Self>> {
+        let gates = job.gates.as_ref()?;
+        let of_workers = Self { concurrency: gates.concurrency.clone(), rate_limit: gates.rate_limit.clone() };
+        (of_workers.concurrency.is_some() || of_workers.rate_limit.is_some()).then(|| Box::new(of_workers))
+    }
 }
 
 impl Dispatch {
     /// The dispatch of this job as it stands.
     #[must_use]
     pub fn of(job: &Job) -> Self {
+        let gates = DispatchGates::of(job);
         Self {
-            v: DISPATCH_VERSION,
+            v: if gates.is_some() { DISPATCH_VERSION } else { UNGATED },
             tenant: job.key.tenant.clone(),
             job_id: job.key.id,
             job_type: job.job_type.clone(),
             claims: job.claims,
             priority: job.priority,
             trace: job.trace.clone(),
+            gates,
         }
     }
 

@@ -23,8 +23,22 @@ pub struct QueueRecord {
     pub name: QueueName,
     /// Nobody publishes to it and nobody takes from it.
     pub paused: bool,
+    /// How many of its jobs may start in a time, over all workers; as many as can, if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<QueueRate>,
     /// When it was declared.
     pub created_at: Timestamp,
+}
+
+/// Not more than so many starts in a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct QueueRate {
+    /// How many starts, 1 to a million; so many may also come at once.
+    pub limit: u32,
+    /// In how many milliseconds, 1 to a week.
+    pub per_ms: u64,
 }
 
 /// What a worker says of itself, every few seconds.

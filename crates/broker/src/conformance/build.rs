@@ -39,6 +39,7 @@ pub fn dispatch(number: u32, priority: Priority) -> Dispatch {
         claims: 0,
         priority,
         trace: None,
+        gates: None,
     }
 }
 

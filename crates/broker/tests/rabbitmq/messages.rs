@@ -34,7 +34,7 @@ async fn a_message_of_a_newer_build_is_left_for_a_newer_worker() {
     let queue = fresh_queue();
     broker.declare(&queue).await.expect("declared");
     let (_connection, channel) = client().await;
-    let newer = r#"{"v":2,"something":"new"}"#;
+    let newer = r#"{"v":3,"something":"new"}"#;
     send(&channel, &rabbit.name(&queue), newer).await;
     broker.publish(&queue, dispatches(7..8)).await.expect("published");
     let mut consumer = broker.consume(&band(&queue), 10).await.expect("a consumer");

@@ -76,6 +76,8 @@ pub struct Change {
     pub guard: Guard,
     /// What becomes of the fields; no field twice.
     pub sets: Vec<Set>,
+    /// The payload that takes the place of the one it has; inline.
+    pub payload: Option<Body>,
     /// The result to store with it.
     pub result: Option<Body>,
     /// The line that it adds to the history.

@@ -64,7 +64,31 @@ impl Job {
     pub fn due(&self, now: Timestamp) -> Decision {
         let guard = Guard { wake_at: Some(self.wake_at), ..Guard::state(self.state) };
         let sets = [Set::WakeAt(now), Set::Rings(0)];
-        self.change(Event::Due, guard, sets, Some(HistoryEntry::new(now, What::Due)))
+        let entry = (!self.is_parked()).then(|| HistoryEntry::new(now, What::Due));
+        self.change(Event::Due, guard, sets, entry)
+    }
+
+    /// A gate was shut: it is due again at this time, or when somebody opens the gate before. The broker's queue and
+    /// the duties that fill it do not see it meanwhile.
+    pub fn park(&self, now: Timestamp, until: Timestamp) -> Decision {
+        let guard = Guard { claims: Some(self.claims), ..Guard::state(self.state) };
+        // A job may be parked hundreds of times: its history says so once.
+        let told = self.last_entry_is(What::Parked);
+        let entry = (!told).then(|| HistoryEntry::new(now, What::Parked));
+        self.change(Event::Park, guard, [Set::WakeAt(until), Set::Rings(0)], entry)
+    }
+
+    /// Whether it waits for a gate, and not for its time or its next attempt.
+    #[must_use]
+    pub fn is_parked(&self) -> bool {
+        self.state == crate::State::Scheduled && self.last_entry_is(What::Parked)
+    }
+
+    /// Another submission of its debounced key came: it takes that one's payload, and waits until then.
+    pub fn put_off(&self, payload: Body, until: Timestamp) -> Decision {
+        let guard = Guard { claims: Some(self.claims), wake_at: Some(self.wake_at), ..Guard::state(self.state) };
+        let change = self.change(Event::PutOff, guard, [Set::WakeAt(until)], None)?;
+        Ok(Change { payload: Some(payload), ..change })
     }
 
     /// The broker was rung for it: when nobody answers, ring again later, and ever more rarely.
@@ -99,7 +123,11 @@ impl Job {
             Set::StartedAt(Some(now)),
             Set::Progress(Progress::default()),
         ];
-        let entry = HistoryEntry { worker: Some(worker), ..HistoryEntry::new(now, What::Claimed) };
+        let entry = HistoryEntry {
+            worker: Some(worker),
+            attempt: Some(self.attempt + 1),
+            ..HistoryEntry::new(now, What::Claimed)
+        };
         self.change(Event::Claim, guard, sets, Some(entry))
     }
 
@@ -116,7 +144,7 @@ impl Job {
             Set::Progress(Progress { percent: 100, message: None }),
             Set::Error(None),
         ]);
-        let entry = HistoryEntry::new(now, What::Succeeded);
+        let entry = HistoryEntry { attempt: Some(self.attempt), ..HistoryEntry::new(now, What::Succeeded) };
         let change = self.change(Event::Succeed, self.held(), sets, Some(entry))?;
         Ok(Change { result: Some(result), ..change })
     }
@@ -285,12 +313,17 @@ impl Job {
         let next = transition(self.state, event)?;
         let moved = (next != self.state).then_some(Set::State(next));
         let sets = moved.into_iter().chain(sets).collect();
-        Ok(Change { key: self.key.clone(), guard, sets, result: None, entry })
+        Ok(Change { key: self.key.clone(), guard, sets, payload: None, result: None, entry })
+    }
+
+    fn last_entry_is(&self, what: What) -> bool {
+        self.history.entries().next_back().is_some_and(|entry| entry.what == what)
     }
 }
 
 fn failed_entry(now: Timestamp, what: What, error: &JobError) -> HistoryEntry {
     HistoryEntry {
+        attempt: Some(error.attempt),
         code: Some(error.code.clone()),
         message: Some(error.message.clone()),
         ..HistoryEntry::new(now, what)

@@ -20,6 +20,8 @@ pub enum What {
     Created,
     /// Its time came.
     Due,
+    /// A gate was shut: it waits until that may be open.
+    Parked,
     /// A worker took it.
     Claimed,
     /// It was asked to stop while it ran.
@@ -53,6 +55,9 @@ pub struct HistoryEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub worker: Option<WorkerId>,
+    /// Which attempt, for a claim and for what became of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
     /// The error's code, for a failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
@@ -65,7 +70,7 @@ impl HistoryEntry {
     /// An entry that needs no more words.
     #[must_use]
     pub fn new(at: Timestamp, what: What) -> Self {
-        Self { at, what, worker: None, code: None, message: None }
+        Self { at, what, worker: None, attempt: None, code: None, message: None }
     }
 }
 
@@ -87,7 +92,7 @@ impl History {
     }
 
     /// What is kept, oldest first. The entries left out came after the first.
-    pub fn entries(&self) -> impl ExactSizeIterator<Item = &HistoryEntry> {
+    pub fn entries(&self) -> impl ExactSizeIterator<Item = &HistoryEntry> + DoubleEndedIterator {
         self.entries.iter()
     }
 

@@ -63,6 +63,10 @@ pub enum Event {
     Ring,
     /// Nobody could take it just now: ring again later.
     Postpone,
+    /// A gate was shut: it waits outside the queue, and is due again when the gate may be open.
+    Park,
+    /// Another submission of its debounced key came before it was due.
+    PutOff,
     /// A worker took it, under a lease.
     Claim,
     /// Its handler said how far it has come.
@@ -91,10 +95,12 @@ pub enum Event {
 
 impl Event {
     /// Every event.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Due,
         Self::Ring,
         Self::Postpone,
+        Self::Park,
+        Self::PutOff,
         Self::Claim,
         Self::Progress,
         Self::RequestCancel,
@@ -116,6 +122,8 @@ impl Event {
             Self::Due => "due",
             Self::Ring => "ring",
             Self::Postpone => "postpone",
+            Self::Park => "park",
+            Self::PutOff => "put_off",
             Self::Claim => "claim",
             Self::Progress => "progress",
             Self::RequestCancel => "request_cancel",
@@ -153,7 +161,9 @@ pub fn transition(state: State, event: Event) -> Result<State, IllegalTransition
         (S::Scheduled, E::Due) => S::Queued,
         (S::Scheduled | S::Queued, E::Cancel) => S::Cancelled,
         (S::Scheduled | S::Queued, E::Expire) => S::Failed,
+        (S::Scheduled, E::PutOff) => S::Scheduled,
         (S::Queued, E::Ring | E::Postpone) => S::Queued,
+        (S::Queued, E::Park) => S::Scheduled,
         (S::Queued, E::Claim) => S::Running,
         (S::Running, E::Progress | E::RequestCancel) => S::Running,
         (S::Running, E::Succeed) => S::Succeeded,

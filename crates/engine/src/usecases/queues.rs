@@ -78,7 +78,7 @@ impl Engine {
     }
 
     async fn add_queue(&self, name: &QueueName) -> Result<(), StoreError> {
-        let record = QueueRecord { name: name.clone(), paused: false, created_at: self.now() };
+        let record = QueueRecord { name: name.clone(), paused: false, rate_limit: None, created_at: self.now() };
         self.store().add_record(Kind::Queue, name.as_str(), to_json(&record)?).await?;
         Ok(())
     }

@@ -199,6 +199,7 @@ mod tests {
                 claims: 0,
                 priority,
                 trace: None,
+                gates: None,
             };
             InHand::new(Delivery { dispatch, tag: tag as u64 }, consumer.clone())
         });

@@ -30,7 +30,8 @@ pub async fn every_part_of_a_guard_is_checked(backend: &dyn Backend) {
         Guard { cancel_requested: Some(true), ..holds.clone() },
         Guard { wake_at: Some(at(2)), ..holds.clone() },
     ];
-    let ring = |guard| Change { key: key.clone(), guard, sets: vec![Set::Rings(5)], result: None, entry: None };
+    let ring =
+        |guard| Change { key: key.clone(), guard, sets: vec![Set::Rings(5)], payload: None, result: None, entry: None };
     for guard in broken {
         let answer = store.apply(vec![ring(guard.clone())]).await.expect("an answer");
         assert_eq!(answer, [None], "{guard:?}");

@@ -12,9 +12,10 @@ use super::{document::time, fault::Fault};
 /// How many entries are kept beside the first.
 const REST: i32 = MAX_ENTRIES as i32 - 1;
 
-const WORDS: [(What, &str); 11] = [
+const WORDS: [(What, &str); 12] = [
     (What::Created, "created"),
     (What::Due, "due"),
+    (What::Parked, "parked"),
     (What::Claimed, "claimed"),
     (What::CancelRequested, "cancel_requested"),
     (What::Succeeded, "succeeded"),
@@ -76,6 +77,9 @@ fn entry(entry: &HistoryEntry) -> RawDocumentBuf {
     if let Some(worker) = entry.worker {
         document.append(cstr!("worker"), worker.to_string());
     }
+    if let Some(attempt) = entry.attempt {
+        document.append(cstr!("attempt"), i64::from(attempt));
+    }
     if let Some(code) = &entry.code {
         document.append(cstr!("code"), code.as_str());
     }
@@ -94,6 +98,9 @@ pub(super) fn read(document: &RawDocument) -> Result<HistoryEntry, Fault> {
     let mut entry = HistoryEntry::new(at, what);
     for field in document.iter() {
         let (field, value) = field?;
+        if let ("attempt", Some(attempt)) = (field.as_str(), value.as_i64()) {
+            entry.attempt = u32::try_from(attempt).ok();
+        }
         match (field.as_str(), value.as_str()) {
             ("worker", Some(id)) => {
                 entry.worker = Some(id.parse().map_err(|error| Fault::Corrupt(format!("a history: {error}")))?);

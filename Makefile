@@ -5,7 +5,7 @@ WITH_SERVICES := deploy/services run --
 BOOK ?= testdata/books/opticks.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-unit test-functional services programs run-local lint format bench
+.PHONY: help demo run test test-unit test-functional test-faults services programs run-local lint format bench
 
 help: ## Says what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' Makefile
@@ -24,6 +24,9 @@ test-unit: ## Runs the tests inside the crates alone
 
 test-functional: services programs ## Runs the tests against real parts alone, and the model of the protocol
 	@$(WITH_SERVICES) .ci/tally $(CARGO) test --workspace --locked --no-fail-fast --test '*'
+
+test-faults: services programs ## Causes faults under a load, and counts what was lost: `ARGS=--long` takes its time
+	@$(WITH_SERVICES) $(CARGO) run --locked --package gristmill-faults -- $(ARGS)
 
 services: ## Installs RabbitMQ, nginx and a MongoDB server or its stand-in, where they are missing and it may
 	@deploy/services install

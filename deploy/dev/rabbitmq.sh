@@ -68,6 +68,17 @@ rabbitmq_env() {
     echo "export AMQP_SERVER='RabbitMQ $version'"
 }
 
+# Raises its memory alarm, `on`, or ends that, `off`: while it lasts, nothing that is published is taken.
+rabbitmq_alarm() {
+    local home=$folder/rabbitmq port limit=1073741824 control=/usr/lib/rabbitmq/bin/rabbitmqctl
+    [ -x "$control" ] || control=rabbitmqctl
+    [ "$1" = off ] || limit=1024
+    port=$(cat "$home/port")
+    env -i PATH="$PATH" HOME="$home/home" LANG=C.UTF-8 ERL_EPMD_PORT=$((port + 3)) \
+        RABBITMQ_NODENAME=gristmill@localhost RABBITMQ_CONF_ENV_FILE="$home/environment" \
+        "$control" --quiet set_vm_memory_high_watermark absolute "$limit"
+}
+
 rabbitmq_stop() {
     finish "$folder/rabbitmq" TERM 30
     rabbitmq_stop_epmd

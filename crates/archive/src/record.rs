@@ -382,6 +382,21 @@ mod tests {
         assert_eq!(read.into_whole().expect("bodies"), whole);
     }
 
+    /// A history that tells attempts is no newer format: a build that does not know them reads the rest of it.
+    #[test]
+    fn a_history_keeps_its_attempts() {
+        let (mut whole, seals) = full();
+        let at = whole.job.created_at;
+        for what in [What::Claimed, What::RetryScheduled, What::Parked, What::Failed, What::Succeeded] {
+            whole.job.history.push(HistoryEntry { attempt: Some(27), ..HistoryEntry::new(at, what) });
+        }
+        let record = JobRecord::of(whole.clone(), &seals);
+        assert_eq!(record.format(), 1);
+        let line = serde_json::to_string(&record).expect("JSON");
+        let read: JobRecord = serde_json::from_str(&line).expect("a line");
+        assert_eq!(read.into_whole().expect("bodies"), whole);
+    }
+
     fn key(text: &str) -> GateKey {
         text.parse().expect("a key")
     }

@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use gristmill_common::{
     BandKey, QueueName,
+    breaker::Reading,
     message::{Dispatch, JobEvent},
 };
 
@@ -100,6 +101,11 @@ pub trait Broker: Send + Sync + 'static {
     /// # Errors
     /// It does not.
     async fn ping(&self) -> Result<(), BrokerError>;
+
+    /// Whether calls reach the broker, or are refused before: asks nobody.
+    fn breaker(&self) -> Reading {
+        Reading::default()
+    }
 }
 
 /// A dispatch in hand, until it is acked.

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod body;
+pub mod breaker;
 pub mod http;
 mod id;
 pub mod job;

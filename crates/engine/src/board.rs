@@ -34,7 +34,19 @@ struct Reading {
     began: Option<Instant>,
     queues: BTreeMap<QueueName, QueueRecord>,
     types: BTreeMap<String, JobType>,
-    backlog: HashSet<BandKey>,
+    /// The bands with jobs that wait for the leader; `None` if nobody leads.
+    backlog: Option<HashSet<BandKey>>,
+}
+
+/// Who rings for a new job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WhoRings {
+    /// The leader, in its turn.
+    Leader,
+    /// Whoever submits it, while rings are answered; what is over is the leader's.
+    Submitter,
+    /// Whoever submits it, and more of them for want of a leader.
+    SubmitterAlone,
 }
 
 /// Nobody can say yet what queues and job types there are.
@@ -78,22 +90,34 @@ impl Board {
         self.reading().began.map(drop).ok_or_else(|| StoreError::unavailable(NotReached))
     }
 
+    /// How long until it is read again: a leader that has just come is soon known.
+    fn pause(&self) -> Duration {
+        if self.reading().backlog.is_some() { REFRESH } else { READ_AGAIN }
+    }
+
     fn reading(&self) -> Arc<Reading> {
         self.reading.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 impl Engine {
-    /// Whether a submitter rings the bell itself: not for a paused queue, and not while older jobs of the band
-    /// wait for the leader, which a newcomer must not overtake.
-    pub(crate) fn rings_itself(&self, queue: &QueueName, priority: Priority) -> bool {
+    /// Who rings for the jobs of a band that are submitted now.
+    pub(crate) fn who_rings_in(&self, queue: &QueueName, priority: Priority) -> WhoRings {
         let reading = self.0.board.reading();
-        reading.queues.get(queue).is_some_and(|record| !record.paused)
-            && (reading.backlog.is_empty() || !reading.backlog.contains(&BandKey { queue: queue.clone(), priority }))
+        if reading.queues.get(queue).is_none_or(|record| record.paused) {
+            return WhoRings::Leader;
+        }
+        match &reading.backlog {
+            None => WhoRings::SubmitterAlone,
+            Some(backlog) if backlog.is_empty() || !backlog.contains(&BandKey { queue: queue.clone(), priority }) => {
+                WhoRings::Submitter
+            }
+            Some(_) => WhoRings::Leader,
+        }
     }
 
     pub(crate) async fn keep_board_fresh(self) {
-        while !self.sleeps_through(REFRESH).await {
+        while !self.sleeps_through(self.0.board.pause()).await {
             self.0.board.trouble.after(self.refresh_board().await);
         }
     }
@@ -122,9 +146,8 @@ impl Engine {
         let queues: Vec<QueueRecord> = self.read_records(Kind::Queue).await?;
         let announced: Vec<TypeRecord> = self.read_records(Kind::JobType).await?;
         let backlog = match self.store().leader().await? {
-            Some(LeaderRecord { until, backlog, .. }) if until > self.now() => backlog.into_iter().collect(),
-            // Without a leader nobody else would ring.
-            _ => HashSet::new(),
+            Some(LeaderRecord { until, backlog, .. }) if until > self.now() => Some(backlog.into_iter().collect()),
+            _ => None,
         };
         let mut declared = Ok(());
         for queue in &queues {

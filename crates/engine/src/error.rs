@@ -1,7 +1,7 @@
 //! What can go wrong with a use case.
 
 use gristmill_broker::BrokerError;
-use gristmill_common::{State, TypeName, http::FieldError};
+use gristmill_common::{JobId, State, TypeName, http::FieldError};
 use gristmill_storage::StoreError;
 
 /// A use case could not be carried out. Nothing was changed, unless [`StoreError`] says otherwise.
@@ -10,6 +10,15 @@ pub enum EngineError {
     /// Fields of the request make no sense.
     #[error("the request has {} invalid field(s)", .0.len())]
     Invalid(Vec<FieldError>),
+    /// Settings of a queue make no sense.
+    #[error("the queue has {} invalid setting(s)", .0.len())]
+    InvalidQueue(Vec<FieldError>),
+    /// Fields of a schedule make no sense.
+    #[error("the schedule has {} invalid field(s)", .0.len())]
+    InvalidSchedule(Vec<FieldError>),
+    /// Fields of a replay make no sense.
+    #[error("the replay has {} invalid field(s)", .0.len())]
+    InvalidReplay(Vec<FieldError>),
     /// Nobody knows the job type.
     #[error("there is no job type `{0}`")]
     UnknownJobType(String),
@@ -37,12 +46,21 @@ pub enum EngineError {
     /// The idempotency key was used for another request.
     #[error("the idempotency key was used for a different request")]
     IdempotencyKeyReused,
+    /// The unique key is held, by this job if it is there already.
+    #[error("the unique key is held by {}", .0.map_or("a job that is just being submitted".into(), |id| id.to_string()))]
+    UniqueConflict(Option<JobId>),
+    /// A schedule has made the job so lately that it might make it again if it were gone.
+    #[error("a schedule has just made the job, and might make it again: it can be deleted 10 seconds later")]
+    JustFired,
     /// There is no such job.
     #[error("there is no such job")]
     NoSuchJob,
     /// There is no such queue.
     #[error("there is no such queue")]
     NoSuchQueue,
+    /// There is no such schedule.
+    #[error("there is no such schedule")]
+    NoSuchSchedule,
     /// The job has no result yet, or ended without one.
     #[error("the job is {0}: it has no result")]
     NoResult(State),

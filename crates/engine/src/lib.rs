@@ -21,17 +21,21 @@ use gristmill_storage::Store;
 use tokio_util::sync::CancellationToken;
 
 pub use catalogue::JobType;
-pub use duties::{Scheduler, SchedulerConfig};
+pub use duties::{Lead, Scheduler, SchedulerConfig};
 pub use error::EngineError;
 pub use gristmill_storage::{Found, JobFilter, Order, Ownership, StoreError};
 pub use usecases::{
     queues::QueueStatus,
     read::{ListRequest, ResultBody},
+    schedules::{Put, ScheduleStatus},
     stats::Stats,
     submit::Origin,
     submit_text::TextPart,
 };
-pub use worker::{NotConsuming, NotWorking, ThreadsStuck, Worker, WorkerConfig};
+pub use worker::{
+    InvalidSubscription, InvalidWeights, NotConsuming, NotWorking, Subscription, ThreadsStuck, Weights, Worker,
+    WorkerConfig,
+};
 
 /// The bounds that the engine keeps to.
 #[derive(Debug, Clone)]
@@ -64,6 +68,7 @@ struct Inner {
     bell: bell::Bell,
     waiters: waiters::Waiters,
     not_dropped: trouble::Trouble,
+    not_freed: trouble::Trouble,
     shutdown: CancellationToken,
 }
 
@@ -93,6 +98,7 @@ impl Engine {
             bell,
             waiters: waiters::Waiters::default(),
             not_dropped: trouble::Trouble::new("blobs were not dropped; the collector will"),
+            not_freed: trouble::Trouble::new("keys of erased jobs were not freed; whoever asks for them will"),
             shutdown,
         }));
         match engine.refresh_board().await {

@@ -11,7 +11,7 @@ use gristmill_common::{
     BandKey, QueueName,
     job::{JobKey, Priority},
 };
-use gristmill_engine::{Origin, Worker, WorkerConfig};
+use gristmill_engine::{Origin, Subscription, Worker, WorkerConfig};
 use gristmill_testkit::eventually;
 use serde_json::json;
 use support::{Rig, request, with};
@@ -113,8 +113,8 @@ async fn whoever_waits_hears_of_what_was_while_nobody_listened() {
 async fn a_worker_for_a_queue_that_is_not_declared_says_so_until_it_is() {
     let (rig, _) = Rig::with_moods().await;
     let books: QueueName = "books".parse().expect("a name");
-    let worker =
-        Worker::new(rig.engine.clone(), WorkerConfig { queues: vec![books.clone()], ..WorkerConfig::default() });
+    let queues = vec![Subscription::to(books.clone())];
+    let worker = Worker::new(rig.engine.clone(), WorkerConfig { queues, ..WorkerConfig::default() });
     let running = {
         let worker = worker.clone();
         tokio::spawn(async move { worker.run().await })

@@ -39,7 +39,8 @@ async fn run_after_rescues(rescues: u32, jobs: usize) -> Vec<Job> {
 }
 
 fn scheduler(rig: &Rig, lease: Duration) -> JoinHandle<()> {
-    let config = SchedulerConfig { tick: Duration::from_millis(20), leader_lease: Duration::from_millis(300), lease };
+    let (tick, leader_lease) = (Duration::from_millis(20), Duration::from_millis(300));
+    let config = SchedulerConfig { tick, leader_lease, lease, ..SchedulerConfig::default() };
     let scheduler = Scheduler::new(rig.engine.clone(), config);
     tokio::spawn(async move { scheduler.run().await })
 }

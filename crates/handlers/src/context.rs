@@ -1,6 +1,9 @@
 //! What a handler sees of its job while it runs.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
 
 use bytes::Bytes;
 use futures::{
@@ -9,11 +12,12 @@ use futures::{
 };
 use gristmill_common::{
     Clock, JobId, Tenant, Timestamp,
+    breaker::Outcome,
     job::{MAX_ERROR_BYTES, Progress},
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::HandlerError;
+use crate::{HandlerError, guard::Guard};
 
 /// The text of a job, chunk by chunk. A chunk may end within a character.
 pub type TextStream = BoxStream<'static, Result<Bytes, HandlerError>>;
@@ -51,6 +55,7 @@ pub struct Context {
     threads: usize,
     text: Arc<Mutex<Option<Text>>>,
     report: Arc<Mutex<Report>>,
+    guard: Guard,
 }
 
 /// What a handler said since it was last asked.
@@ -87,7 +92,12 @@ impl Context {
         let report = Arc::new(Mutex::new(Report::default()));
         let reports = Reports(report.clone());
         let text = Arc::new(Mutex::new(text));
-        (Self { info: Arc::new(info), clock, cancelled, threads, text, report }, reports)
+        (Self { info: Arc::new(info), clock, cancelled, threads, text, report, guard: Guard::default() }, reports)
+    }
+
+    /// The same context, with a guard that it shares with others.
+    pub(crate) fn guarded_by(self, guard: Guard) -> Self {
+        Self { guard, ..self }
     }
 
     /// The job's id: the same over all attempts.
@@ -148,6 +158,42 @@ impl Context {
     /// Waits until the handler should stop.
     pub async fn cancelled(&self) {
         self.cancelled.cancelled().await;
+    }
+
+    /// Makes a call to another system, unless that has failed five times in a row just now: then the call is not made,
+    /// and the attempt fails with `host_unavailable`, to be made again when one call may try. `host` is whatever is away
+    /// as a whole, such as `api.example.org:443`; all jobs of the process go by the same, for at most 256 hosts.
+    ///
+    /// A failure is an error that is retryable. A fatal one is an answer.
+    ///
+    /// ```
+    /// # use gristmill_handlers::{Context, HandlerError};
+    /// # async fn ask() -> Result<u64, std::io::Error> { Ok(1) }
+    /// # async fn run(context: Context) -> Result<u64, HandlerError> {
+    /// context.guarded("stock.example.org", async {
+    ///     ask().await.map_err(|error| HandlerError::retryable("no_stock_level", error))
+    /// }).await
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of the call, and `host_unavailable`.
+    pub async fn guarded<T>(
+        &self,
+        host: &str,
+        call: impl Future<Output = Result<T, HandlerError>>,
+    ) -> Result<T, HandlerError> {
+        let asked = self.guard.ask(host, Instant::now()).map_err(|refused| {
+            HandlerError::retryable("host_unavailable", format_args!("{host}: {refused}")).after(refused.wait)
+        })?;
+        let answer = call.await;
+        asked.ended(match &answer {
+            // It says as much of the host as a call that was broken off.
+            Err(_) if self.is_cancelled() => Outcome::Unknown,
+            Err(error) if error.retryable => Outcome::Failed,
+            Ok(_) | Err(_) => Outcome::Answered,
+        });
+        answer
     }
 
     /// The text that was sent as the request's body, if it was; only the first call gets it.

@@ -5,12 +5,14 @@ use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc};
 use bytes::Bytes;
 use gristmill_common::{Class, Timestamp, TypeName, TypeRecord};
 
-use crate::{Context, HandlerError, JobHandler};
+use crate::{Context, HandlerError, JobHandler, guard::Guard};
 
 /// The handlers of a process, by job type.
 #[derive(Clone, Default)]
 pub struct Registry {
     handlers: BTreeMap<TypeName, Handler>,
+    /// What they call outside they call by the same breakers.
+    guard: Guard,
 }
 
 /// A handler cannot be registered.
@@ -50,9 +52,9 @@ impl Registry {
             defaults: handler.defaults(),
             last_seen: Timestamp::from_millis(0),
         };
-        let handler = Arc::new(handler);
+        let (handler, guard) = (Arc::new(handler), self.guard.clone());
         let run = Arc::new(move |payload: Bytes, context: Context| -> Running {
-            let handler = handler.clone();
+            let (handler, context) = (handler.clone(), context.guarded_by(guard.clone()));
             Box::pin(async move {
                 let input =
                     serde_json::from_slice(&payload).map_err(|error| HandlerError::fatal("invalid_payload", error))?;

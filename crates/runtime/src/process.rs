@@ -109,6 +109,7 @@ impl Process {
         if tokio::time::timeout(CONNECTED_WITHIN, connected).await.is_err() {
             tracing::warn!("the store or the broker is not there yet: starting all the same, and waiting for it");
         }
+        let (guarded_store, guarded_broker) = (store.store.clone(), broker.broker.clone());
         let engine =
             Engine::start(store.store, broker.broker, registry, clock, engine_config(settings), shutdown.clone())
                 .await?;
@@ -127,6 +128,10 @@ impl Process {
             Program::Worker | Program::Scheduler => readiness.with("broker", ping_broker),
             Program::Api | Program::Embedded => readiness.showing("broker", ping_broker),
         };
+        let readiness = readiness
+            .breaker("store", move || guarded_store.breaker())
+            .breaker("broker", move || guarded_broker.breaker());
+        tokio::spawn(readiness.clone().measure(shutdown.clone()));
         Ok(Self { engine, ownership: store.ownership, readiness, metrics })
     }
 }
@@ -165,10 +170,15 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// The part of the settings that concerns the engine.
 fn engine_config(settings: &Settings) -> EngineConfig {
     let days = |days: u32| Duration::from_secs(u64::from(days) * 24 * 60 * 60);
+    let cancelled_days = match settings.retention.cancelled_days {
+        0 => settings.retention.days,
+        days => days,
+    };
     EngineConfig {
         limits: Limits {
             retention: days(settings.retention.days),
             failed_retention: days(settings.retention.failed_days),
+            cancelled_retention: days(cancelled_days),
             max_rescues: settings.scheduler.max_rescues,
         },
         max_text_bytes: settings.http.max_text_bytes,
@@ -185,6 +195,7 @@ pub fn worker_config(settings: &Settings) -> WorkerConfig {
         concurrency: worker.concurrency,
         cpu_threads: if worker.cpu_threads == 0 { cores } else { worker.cpu_threads },
         queues: worker.queues.clone(),
+        weights: worker.weights,
         lease: Duration::from_millis(worker.lease_ms),
         heartbeat: Duration::from_millis(worker.heartbeat_ms),
         drain: Duration::from_millis(worker.drain_ms),
@@ -198,5 +209,6 @@ pub fn scheduler_config(settings: &Settings) -> SchedulerConfig {
         tick: Duration::from_millis(settings.scheduler.tick_ms),
         leader_lease: Duration::from_millis(settings.scheduler.leader_lease_ms),
         lease: Duration::from_millis(settings.worker.lease_ms),
+        ..SchedulerConfig::default()
     }
 }

@@ -56,7 +56,8 @@ fn the_defaults_are_valid_for_every_program() {
         assert_eq!(settings.http.listen.to_string(), if serves_calls { "127.0.0.1:8080" } else { "127.0.0.1:0" });
         assert_eq!(settings.handlers.test_types, program == Program::Embedded);
         assert_eq!((settings.worker.lease_ms, settings.worker.heartbeat_ms), (10_000, 3_000));
-        assert_eq!((settings.retention.days, settings.retention.failed_days), (7, 30));
+        let retention = &settings.retention;
+        assert_eq!((retention.days, retention.failed_days, retention.cancelled_days), (7, 30, 0));
         assert_eq!(settings.http.max_text_bytes, 64 * 1024 * 1024);
         assert_eq!(settings.log.format, LogFormat::Auto);
     }
@@ -106,7 +107,7 @@ fn the_environment_has_numbers_truths_lists_and_empties() {
     assert!(!settings.handlers.test_types);
     let names = |queues: &[gristmill_common::QueueName]| queues.iter().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(names(&settings.queues.declared), ["mail", "reports", "default"]);
-    assert_eq!(names(&settings.worker.queues), ["7"]);
+    assert_eq!(settings.worker.queues, ["7".parse().expect("a subscription")]);
     assert_eq!(settings.store.url.expose(), "sqlite://./data");
     assert_eq!(settings.log.format, LogFormat::Json);
 }
@@ -119,11 +120,13 @@ fn every_bad_value_is_told_by_its_key() {
         ("http.max_wait_seconds", "61"),
         ("store.url", "./data"),
         ("queues.declared", "good,Bad"),
-        ("worker.queues", "a b"),
+        ("worker.queues", "mail=x"),
+        ("worker.weights", "3:2"),
         ("worker.lease_ms", "8999"),
         ("scheduler.leader_lease_ms", "999"),
         ("retention.days", "0"),
         ("retention.failed_days", "99999999999"),
+        ("retention.cancelled_days", "36501"),
         ("log.filter", "info,a=loud"),
     ]);
     let keys = keys();
@@ -133,6 +136,26 @@ fn every_bad_value_is_told_by_its_key() {
         let message = refusal(with(&[(&variable(key), bad)]));
         assert!(message.contains(&format!("\n  {key}")), "{key} = {bad}: {message}");
         assert!(message.contains(&format!("(set by {})", variable(key))), "{key} = {bad}: {message}");
+    }
+}
+
+#[test]
+fn a_worker_takes_from_queues_with_a_number_for_each() {
+    let queues = |text: &str| with(&[("GRISTMILL_WORKER__QUEUES", text), ("GRISTMILL_WORKER__WEIGHTS", "5:1:1")]);
+    let settings = queues("mail=4, default").expect("valid settings");
+    let taken = settings.worker.queues.iter().map(|taken| (taken.queue.as_str(), taken.concurrency));
+    assert_eq!(taken.collect::<Vec<_>>(), [("mail", Some(4)), ("default", None)]);
+    assert_eq!(settings.worker.weights, "5:1:1".parse().expect("weights"));
+    let settings = from_file("[worker]\nqueues = [\"mail=4\"]").expect("valid settings");
+    assert_eq!(settings.worker.queues[0].concurrency, Some(4));
+    for (bad, message) in [
+        ("mail=0", "worker.queues[0]: after the `=` must be how many of the queue's jobs run at once, 1 to 100000"),
+        ("a,mail=4x", "worker.queues[1]: after the `=` must be"),
+        ("a,=4", "worker.queues[1]: must be 1 to 64 characters"),
+        ("mail=4,a,mail", "worker.queues: has the queue `mail` twice"),
+    ] {
+        let refused = refusal(queues(bad));
+        assert!(refused.contains(message) && refused.lines().count() == 2, "{bad}: {refused}");
     }
 }
 

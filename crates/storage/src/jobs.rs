@@ -45,7 +45,8 @@ pub trait JobStore: Send + Sync + 'static {
     async fn renew(&self, held: &[(JobKey, LeaseId)], until: Timestamp) -> Result<Vec<Renewal>, StoreError>;
 
     /// Carries out changes, each on its own; says for each whether its guard held. The changed job is returned
-    /// as it is afterwards.
+    /// as it is afterwards. The bodies that a change brings are written with it or not at all; a blob whose place is
+    /// taken goes with its job, not before.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] leaves open which changes were made: read again.

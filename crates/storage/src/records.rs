@@ -1,7 +1,7 @@
 //! What a backend offers for the small records that processes leave for each other.
 
 use async_trait::async_trait;
-use gristmill_common::{LeaderRecord, Timestamp};
+use gristmill_common::{LeaderRecord, Timestamp, breaker::Reading};
 use serde_json::Value;
 
 use crate::StoreError;
@@ -69,4 +69,9 @@ pub trait RecordStore: Send + Sync + 'static {
     /// # Errors
     /// It does not.
     async fn ping(&self) -> Result<(), StoreError>;
+
+    /// Whether calls reach the store, or are refused before: asks nobody.
+    fn breaker(&self) -> Reading {
+        Reading::default()
+    }
 }

@@ -62,15 +62,17 @@ pub enum Space {
     Debounce,
     /// Which jobs of a concurrency key run.
     Slots,
-    /// How far a rate limit is used up.
+    /// How far the rate limit of a key is used up.
     Rate,
+    /// How far the rate limit of a queue is used up. The tenant is the default one, the name the queue's.
+    QueueRate,
     /// A schedule, and how far it has fired.
     Schedule,
 }
 
 impl Space {
     /// Every space.
-    pub const ALL: [Self; 5] = [Self::Unique, Self::Debounce, Self::Slots, Self::Rate, Self::Schedule];
+    pub const ALL: [Self; 6] = [Self::Unique, Self::Debounce, Self::Slots, Self::Rate, Self::QueueRate, Self::Schedule];
 
     /// The word in the stores.
     #[must_use]
@@ -80,6 +82,7 @@ impl Space {
             Self::Debounce => "debounce",
             Self::Slots => "slots",
             Self::Rate => "rate",
+            Self::QueueRate => "queue_rate",
             Self::Schedule => "schedule",
         }
     }

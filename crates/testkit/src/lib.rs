@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod database;
 mod fleet;
 mod http;
 mod nginx;
@@ -10,11 +11,12 @@ mod services;
 
 use std::{future::Future, time::Duration};
 
+pub use database::Database;
 pub use fleet::{Fleet, FleetBuilder, Kind};
 pub use http::{Answer, Http};
 pub use nginx::{Gateway, GatewayBuilder};
 pub use process::{Process, ProcessBuilder};
-pub use proxy::{Manner, Proxy};
+pub use proxy::{Held, Manner, Proxy, Spot};
 pub use server::{Server, ServerBuilder};
 pub use services::{Management, PrivateRabbit, Waiting, World};
 

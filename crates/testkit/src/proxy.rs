@@ -1,5 +1,7 @@
 //! A TCP proxy that breaks connections on purpose.
 
+mod hold;
+
 use std::{
     io,
     net::SocketAddr,
@@ -19,6 +21,9 @@ use tokio::{
     sync::{Notify, watch},
     task::{AbortHandle, JoinSet},
 };
+
+use self::hold::{Catch, Wanted};
+pub use self::hold::{Held, Spot};
 
 /// How connections are treated: those that are open, and new ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +51,7 @@ struct Shared {
     target: String,
     manner: watch::Sender<Manner>,
     cut: Mutex<Option<Cut>>,
+    wanted: Mutex<Option<Wanted>>,
     cuts: AtomicUsize,
     was_cut: Notify,
 }
@@ -69,6 +75,7 @@ impl Proxy {
             target: target.into(),
             manner: watch::Sender::new(Manner::Forward),
             cut: Mutex::new(None),
+            wanted: Mutex::new(None),
             cuts: AtomicUsize::new(0),
             was_cut: Notify::new(),
         });
@@ -92,6 +99,14 @@ impl Proxy {
     /// once.
     pub fn cut_reply(&self, to: impl Into<Vec<u8>>, after: usize) {
         *self.shared.cut() = Some(Cut { to: to.into(), after });
+    }
+
+    /// The next piece with these bytes is held, or for [`Spot::Reply`], what comes after it. Happens once, and a second
+    /// call takes the place of a first whose piece has not come.
+    pub fn hold(&self, spot: Spot, containing: impl Into<Vec<u8>>) -> Held {
+        let (wanted, held) = hold::wanted(spot, containing.into());
+        *self.shared.wanted() = Some(wanted);
+        held
     }
 
     /// How many replies were cut off.
@@ -121,6 +136,16 @@ impl Drop for Proxy {
 impl Shared {
     fn cut(&self) -> MutexGuard<'_, Option<Cut>> {
         self.cut.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wanted(&self) -> MutexGuard<'_, Option<Wanted>> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this piece, or what comes after it, is to be held. The wish is fulfilled with that.
+    fn is_to_hold(&self, spot: Spot, piece: &[u8]) -> Option<Catch> {
+        let mut wanted = self.wanted();
+        wanted.take_if(|wanted| wanted.spot == spot && wanted.is_in(piece)).map(|wanted| wanted.catch)
     }
 
     /// Whether the reply to this is to be cut off, and where. The wish is fulfilled with that.
@@ -166,18 +191,30 @@ async fn pass(client: TcpStream, shared: &Shared) -> io::Result<()> {
     server.set_nodelay(true)?;
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let to_cut = Mutex::new(None);
+    let next = Mutex::new(Next::default());
     tokio::select! {
-        ended = requests(from_client, to_server, shared, &to_cut) => ended,
-        ended = replies(from_server, to_client, shared, &to_cut) => ended,
+        ended = requests(from_client, to_server, shared, &next) => ended,
+        ended = replies(from_server, to_client, shared, &next) => ended,
     }
+}
+
+/// What becomes of the next reply of a connection.
+#[derive(Default)]
+struct Next {
+    /// It is cut off after so many bytes.
+    to_cut: Option<usize>,
+    to_hold: Option<Catch>,
+}
+
+fn locked(next: &Mutex<Next>) -> MutexGuard<'_, Next> {
+    next.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn requests(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     shared: &Shared,
-    to_cut: &Mutex<Option<usize>>,
+    next: &Mutex<Next>,
 ) -> io::Result<()> {
     let mut bytes = vec![0; 64 << 10];
     loop {
@@ -186,7 +223,15 @@ async fn requests(
             return Ok(());
         }
         if let Some(after) = shared.is_to_cut(piece) {
-            *to_cut.lock().unwrap_or_else(PoisonError::into_inner) = Some(after);
+            locked(next).to_cut = Some(after);
+        }
+        if let Some(catch) = shared.is_to_hold(Spot::Reply, piece) {
+            locked(next).to_hold = Some(catch);
+        }
+        if let Some(catch) = shared.is_to_hold(Spot::Request, piece)
+            && !catch.passes().await
+        {
+            return Ok(());
         }
         to.write_all(piece).await?;
     }
@@ -196,7 +241,7 @@ async fn replies(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     shared: &Shared,
-    to_cut: &Mutex<Option<usize>>,
+    next: &Mutex<Next>,
 ) -> io::Result<()> {
     let mut bytes = vec![0; 64 << 10];
     loop {
@@ -204,7 +249,13 @@ async fn replies(
         if piece.is_empty() {
             return Ok(());
         }
-        let left = *to_cut.lock().unwrap_or_else(PoisonError::into_inner);
+        let to_hold = locked(next).to_hold.take().or_else(|| shared.is_to_hold(Spot::Push, piece));
+        if let Some(catch) = to_hold
+            && !catch.passes().await
+        {
+            return Ok(());
+        }
+        let left = locked(next).to_cut;
         match left {
             Some(left) if left < piece.len() => {
                 to.write_all(&piece[..left]).await?;
@@ -212,7 +263,7 @@ async fn replies(
                 shared.was_cut.notify_waiters();
                 return Ok(());
             }
-            Some(left) => *to_cut.lock().unwrap_or_else(PoisonError::into_inner) = Some(left - piece.len()),
+            Some(left) => locked(next).to_cut = Some(left - piece.len()),
             None => {}
         }
         to.write_all(piece).await?;
@@ -280,6 +331,27 @@ mod tests {
         proxy.cut(1).await;
         let mut stream = TcpStream::connect(proxy.address()).await.expect("a connection");
         assert_eq!(ask(&mut stream, b"two").await.expect("a reply"), b"done two");
+    }
+
+    #[tokio::test]
+    async fn a_piece_is_held_until_it_is_decided_what_becomes_of_it() {
+        let proxy = Proxy::start(echo().await.to_string()).await.expect("a proxy");
+        let mut stream = TcpStream::connect(proxy.address()).await.expect("a connection");
+        for spot in [Spot::Request, Spot::Reply, Spot::Push] {
+            let mut held = proxy.hold(spot, *b"two");
+            assert_eq!(ask(&mut stream, b"one").await.expect("a reply"), b"done one");
+            stream.write_all(b"two").await.expect("sent");
+            held.caught().await.expect("held");
+            held.pass();
+            let mut reply = [0; 8];
+            stream.read_exact(&mut reply).await.expect("it came in the end");
+            assert_eq!(&reply, b"done two");
+        }
+        let mut held = proxy.hold(Spot::Request, *b"two");
+        stream.write_all(b"two").await.expect("sent");
+        held.caught().await.expect("held");
+        drop(held);
+        assert!(matches!(stream.read(&mut [0; 8]).await, Ok(0) | Err(_)), "it is closed");
     }
 
     #[tokio::test]

@@ -3,8 +3,6 @@
 
 use std::{
     env,
-    io::{self, Read, Write},
-    net::TcpStream,
     path::Path,
     process::{Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -16,16 +14,18 @@ use reqwest::{Method, RequestBuilder, Url};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::DEADLINE;
+use crate::{DEADLINE, database::Database};
 
 /// The script that starts servers.
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/services");
+/// The parts of the script, for what it does not offer itself.
+const PARTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/dev");
 /// How long tidying up may take, in which nobody is interested.
 const TIDY_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A database and a virtual host that nobody else uses; both are removed when it is dropped.
 pub struct World {
-    store_url: String,
+    database: Database,
     broker_url: String,
     management: Management,
     has_own_vhost: bool,
@@ -70,8 +70,8 @@ impl World {
         let management = Management::new(&required("RABBITMQ_MANAGEMENT_URL"), &name)?;
         let broker_url = with_path(&required("AMQP_URL"), &name);
         management.create_vhost(&user_of(&broker_url)).await?;
-        let store_url = with_path(&required("MONGODB_URL"), &name);
-        Ok(Self { store_url, broker_url, management, has_own_vhost: true })
+        let database = Database::named(&required("MONGODB_URL"), &name);
+        Ok(Self { database, broker_url, management, has_own_vhost: true })
     }
 
     /// A new world whose RabbitMQ is this one.
@@ -80,23 +80,38 @@ impl World {
     /// The environment names no MongoDB server.
     #[must_use]
     pub fn with_rabbit(rabbit: &PrivateRabbit) -> Self {
-        let store_url = with_path(&required("MONGODB_URL"), &unique_name());
+        let database = Database::on(&required("MONGODB_URL"));
         let (broker_url, management) = (rabbit.url.clone(), rabbit.management.clone());
-        Self { store_url, broker_url, management, has_own_vhost: false }
+        Self { database, broker_url, management, has_own_vhost: false }
     }
 
     /// Where its MongoDB server listens, such as `127.0.0.1:27017`: the first of them, if they are many.
     #[must_use]
     pub fn store_address(&self) -> &str {
-        let (_, authority, _) = parts(&self.store_url);
+        let (_, authority, _) = parts(self.store_url());
         let hosts = authority.rsplit_once('@').map_or(authority, |(_, hosts)| hosts);
         hosts.split(',').next().unwrap_or_default()
+    }
+
+    /// Where its RabbitMQ listens, such as `127.0.0.1:5672`.
+    #[must_use]
+    pub fn broker_address(&self) -> &str {
+        let (_, authority, _) = parts(&self.broker_url);
+        authority.rsplit_once('@').map_or(authority, |(_, host)| host)
+    }
+
+    /// For `broker.url`, when something at this address stands before RabbitMQ.
+    #[must_use]
+    pub fn broker_url_through(&self, address: &str) -> String {
+        let (scheme, authority, path) = parts(&self.broker_url);
+        let user = authority.rsplit_once('@').map(|(user, _)| format!("{user}@")).unwrap_or_default();
+        format!("{scheme}://{user}{address}{path}")
     }
 
     /// For `store.url`, when something at this address stands before the MongoDB server.
     #[must_use]
     pub fn store_url_through(&self, address: &str) -> String {
-        let (scheme, authority, path) = parts(&self.store_url);
+        let (scheme, authority, path) = parts(self.store_url());
         let user = authority.rsplit_once('@').map(|(user, _)| format!("{user}@")).unwrap_or_default();
         let sign = if path.contains('?') { '&' } else { '?' };
         // Else the driver asks the server where it is, and goes there.
@@ -106,7 +121,7 @@ impl World {
     /// For `store.url`.
     #[must_use]
     pub fn store_url(&self) -> &str {
-        &self.store_url
+        self.database.url()
     }
 
     /// For `broker.url`.
@@ -124,7 +139,6 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        let _ = drop_database(&self.store_url);
         if self.has_own_vhost {
             let management = self.management.clone();
             // A test may end within a runtime, in which nothing can be waited for.
@@ -252,6 +266,31 @@ impl PrivateRabbit {
         run_script("kill", self.folder.path()).await.map(drop)
     }
 
+    /// Raises its memory alarm: it takes nothing that is published any more.
+    ///
+    /// # Errors
+    /// The script failed.
+    pub async fn raise_alarm(&self) -> anyhow::Result<()> {
+        self.alarm("on").await
+    }
+
+    /// Ends its memory alarm.
+    ///
+    /// # Errors
+    /// The script failed.
+    pub async fn end_alarm(&self) -> anyhow::Result<()> {
+        self.alarm("off").await
+    }
+
+    async fn alarm(&self, what: &str) -> anyhow::Result<()> {
+        let mut shell = Command::new("bash");
+        let call = "set -eu; . \"$0/process.sh\"; . \"$0/rabbitmq.sh\"; folder=$1; rabbitmq_alarm \"$2\"";
+        shell.args(["-c", call, PARTS]).arg(self.folder.path()).arg(what).stdin(Stdio::null());
+        let ran = tokio::task::spawn_blocking(move || shell.output()).await?.context("there is no bash")?;
+        ensure!(ran.status.success(), "rabbitmqctl: {}", String::from_utf8_lossy(&ran.stderr));
+        Ok(())
+    }
+
     /// Starts it again after [`Self::stop`] or [`Self::kill`], at the same address and with what was durable.
     ///
     /// # Errors
@@ -285,7 +324,7 @@ async fn run_script(command: &str, folder: &Path) -> anyhow::Result<String> {
 }
 
 /// Different from every other name, in this process and in those beside it.
-fn unique_name() -> String {
+pub(crate) fn unique_name() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     format!("test-{now}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
@@ -300,14 +339,14 @@ fn required(name: &str) -> String {
 
 /// The scheme of a URL, who and where, and the rest from the first slash on. No library: MongoDB's URLs may name many
 /// hosts, which no other URL does.
-fn parts(url: &str) -> (&str, &str, &str) {
+pub(crate) fn parts(url: &str) -> (&str, &str, &str) {
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
     let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
     (scheme, authority, path)
 }
 
 /// The URL with this path in place of its own.
-fn with_path(url: &str, path: &str) -> String {
+pub(crate) fn with_path(url: &str, path: &str) -> String {
     let (scheme, authority, rest) = parts(url);
     let query = rest.find('?').map_or("", |start| &rest[start..]);
     format!("{scheme}://{authority}/{path}{query}")
@@ -317,34 +356,6 @@ fn with_path(url: &str, path: &str) -> String {
 fn user_of(url: &str) -> String {
     let user = Url::parse(url).map(|url| url.username().to_owned()).unwrap_or_default();
     if user.is_empty() { "guest".to_owned() } else { user }
-}
-
-/// Removes the database of a URL: an `OP_MSG` with the document `{dropDatabase: 1, $db: name}`. A server that wants
-/// to know who asks keeps it.
-fn drop_database(url: &str) -> io::Result<()> {
-    let (_, address, path) = parts(url);
-    let name = path.trim_start_matches('/').split('?').next().unwrap_or_default();
-    let mut document = b"\x10dropDatabase\0\x01\0\0\0\x02$db\0".to_vec();
-    document.extend(length(name.len() + 1));
-    document.extend(name.bytes());
-    // The end of the name, and of the document.
-    document.extend([0, 0]);
-    // No flags, and one section of the first kind.
-    let mut body = b"\xdd\x07\0\0\0\0\0\0\0".to_vec();
-    body.extend(length(document.len() + 4));
-    body.extend(document);
-    // The whole's length, its number, and that it answers nothing.
-    let mut message = length(body.len() + 12).to_vec();
-    message.extend(*b"\x01\0\0\0\0\0\0\0");
-    message.extend(body);
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(TIDY_PATIENCE))?;
-    stream.write_all(&message)?;
-    stream.read_exact(&mut [0; 16])
-}
-
-fn length(bytes: usize) -> [u8; 4] {
-    u32::try_from(bytes).unwrap_or_default().to_le_bytes()
 }
 
 #[cfg(test)]

@@ -32,6 +32,10 @@ pub struct ApiConfig {
     pub max_wait: Duration,
     /// Threads that serve HTTP; 0 takes one for each core.
     pub threads: usize,
+    /// How many requests that change something are worked on at once.
+    pub max_in_flight: usize,
+    /// How much room the bodies of requests have in memory, in bytes; at least the largest body.
+    pub max_body_memory: usize,
     /// How long requests in flight may take to end once the process is told to stop.
     pub drain: Duration,
 }
@@ -51,6 +55,8 @@ impl ApiConfig {
             keep_alive: Duration::from_millis(http.keep_alive_ms),
             max_wait: Duration::from_secs(http.max_wait_seconds),
             threads: http.threads,
+            max_in_flight: http.max_in_flight,
+            max_body_memory: usize::try_from(http.max_body_memory).unwrap_or(usize::MAX),
             drain: Duration::from_millis(settings.worker.drain_ms),
         }
     }

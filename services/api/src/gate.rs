@@ -21,6 +21,7 @@ use crate::{
     config::MAX_HEAD_BYTES,
     headers::site,
     intake::{Early, Intake},
+    load::{Load, Room},
     measure::Meter,
     problem::{ApiError, Code, PROBLEM_JSON},
     routes::Table,
@@ -30,6 +31,7 @@ use crate::{
 pub(crate) struct Gate {
     table: Arc<Table>,
     meter: Meter,
+    load: Arc<Load>,
 }
 
 /// What is known of a request before it is served.
@@ -42,8 +44,8 @@ struct Arrival {
 }
 
 impl Gate {
-    pub(crate) fn new(table: Arc<Table>) -> Self {
-        Self { meter: Meter::new(table.clone()), table }
+    pub(crate) fn new(table: Arc<Table>, load: Arc<Load>) -> Self {
+        Self { meter: Meter::new(table.clone()), table, load }
     }
 
     /// Lets one request through.
@@ -59,11 +61,15 @@ impl Gate {
             http.method = arrival.method.as_str(),
             http.route = self.table.pattern(arrival.route),
         );
-        let served = match check_head(&request).and_then(|()| check_site(&request)) {
+        let checked = check_head(&request).and_then(|()| check_site(&request)).and_then(|()| self.admit(&request));
+        let served = match checked {
             Err(error) => Ok(Ok(request.error_response(error))),
             // What a panic leaves behind is dropped with the request.
-            Ok(()) => AssertUnwindSafe(next.call(request)).catch_unwind().instrument(span).await,
+            Ok(_room) => AssertUnwindSafe(next.call(request)).catch_unwind().instrument(span).await,
         };
+        if let Some(intake) = &arrival.intake {
+            intake.leave();
+        }
         let mut response = match served {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(self.lose(&arrival, error.as_error::<ApiError>())),
@@ -98,9 +104,17 @@ impl Gate {
         }
         let request_id = RequestId::of(request.headers());
         let payload = request.take_payload();
-        let intake = (!matches!(payload, actix_web::dev::Payload::None)).then(|| Intake::new(payload));
+        let intake = (!matches!(payload, actix_web::dev::Payload::None)).then(|| Intake::new(payload, self.load.clone()));
         request.extensions_mut().insert(Exchange { request_id: request_id.clone(), intake: intake.clone() });
         Arrival { started, method, route, request_id, intake }
+    }
+
+    /// Takes room for a request that changes something. One that reads, or that waits for a job, needs none.
+    fn admit(&self, request: &ServiceRequest) -> Result<Option<Room>, ApiError> {
+        match request.method().is_safe() {
+            true => Ok(None),
+            false => self.load.admit().map(Some),
+        }
     }
 
     /// Gives an error its body. What answers for itself, as readiness does, is left alone.
@@ -149,6 +163,8 @@ impl Gate {
         let (code, cause) = (error.code().word(), error.cause());
         match error.code().status() {
             500 => tracing::error!(request.id = id, http.route = route, code, error = cause, "a request failed"),
+            // The load has said it.
+            503 if error.code() == Code::Overloaded && std::error::Error::source(error).is_none() => {}
             503 => {
                 tracing::warn!(request.id = id, http.route = route, code, error = cause, "a request was turned away")
             }
@@ -198,6 +214,9 @@ fn render(error: &ApiError, request_id: &RequestId) -> HttpResponse {
     answer.insert_header((header::CONTENT_TYPE, PROBLEM_JSON));
     if let Some(seconds) = error.code().retry_after() {
         answer.insert_header((header::RETRY_AFTER, seconds));
+    }
+    if let Some(id) = error.in_the_way() {
+        answer.insert_header((header::LOCATION, format!("/api/v1/jobs/{id}")));
     }
     answer.body(serde_json::to_vec(&problem).unwrap_or_default())
 }

@@ -7,6 +7,7 @@ mod gate;
 mod headers;
 mod intake;
 mod json;
+mod load;
 mod measure;
 mod problem;
 mod query;

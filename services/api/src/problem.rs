@@ -1,164 +1,21 @@
-//! The one file where errors become HTTP: the catalogue of codes, and which error has which.
+//! The one place where errors become HTTP: the catalogue of codes, and which error has which.
+
+mod code;
 
 use std::borrow::Cow;
 
 use actix_web::{HttpResponse, ResponseError, http::StatusCode};
-use gristmill_common::http::{FieldError, Problem};
+use gristmill_common::{
+    JobId,
+    http::{FieldError, Problem},
+};
 use gristmill_engine::{EngineError, StoreError};
 
+pub use self::code::Code;
 use crate::json::{BadJson, MAX_DEPTH, shorten};
 
 /// The content type of every error (RFC 9457).
 pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
-
-/// Every code there is. `API.md` has the same table; a test holds the two together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs, reason = "each has its title below")]
-pub enum Code {
-    BadRequest,
-    MalformedJson,
-    BodyIncomplete,
-    CrossSiteRequest,
-    NotFound,
-    JobNotFound,
-    QueueNotFound,
-    MethodNotAllowed,
-    RequestTimeout,
-    JobNotFinished,
-    JobAlreadyFinished,
-    JobHasNoResult,
-    JobNotRetryable,
-    PayloadTooLarge,
-    UnsupportedMediaType,
-    InvalidJob,
-    InvalidBatch,
-    InvalidQuery,
-    InvalidIdempotencyKey,
-    InvalidQueueName,
-    InvalidUtf8,
-    NestingTooDeep,
-    UnknownJobType,
-    UnknownQueue,
-    TextNotAccepted,
-    IdempotencyKeyReused,
-    HeadersTooLarge,
-    InternalError,
-    StoreUnavailable,
-    BrokerUnavailable,
-    Overloaded,
-    OutOfSpace,
-}
-
-impl Code {
-    /// The whole catalogue, by status.
-    pub const ALL: [Self; 32] = [
-        Self::BadRequest,
-        Self::MalformedJson,
-        Self::BodyIncomplete,
-        Self::CrossSiteRequest,
-        Self::NotFound,
-        Self::JobNotFound,
-        Self::QueueNotFound,
-        Self::MethodNotAllowed,
-        Self::RequestTimeout,
-        Self::JobNotFinished,
-        Self::JobAlreadyFinished,
-        Self::JobHasNoResult,
-        Self::JobNotRetryable,
-        Self::PayloadTooLarge,
-        Self::UnsupportedMediaType,
-        Self::InvalidJob,
-        Self::InvalidBatch,
-        Self::InvalidQuery,
-        Self::InvalidIdempotencyKey,
-        Self::InvalidQueueName,
-        Self::InvalidUtf8,
-        Self::NestingTooDeep,
-        Self::UnknownJobType,
-        Self::UnknownQueue,
-        Self::TextNotAccepted,
-        Self::IdempotencyKeyReused,
-        Self::HeadersTooLarge,
-        Self::InternalError,
-        Self::StoreUnavailable,
-        Self::BrokerUnavailable,
-        Self::Overloaded,
-        Self::OutOfSpace,
-    ];
-
-    /// The stable word for programs.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        self.entry().0
-    }
-
-    /// The HTTP status.
-    #[must_use]
-    pub fn status(self) -> u16 {
-        self.entry().1
-    }
-
-    /// The same for people.
-    #[must_use]
-    pub fn title(self) -> &'static str {
-        self.entry().2
-    }
-
-    fn entry(self) -> (&'static str, u16, &'static str) {
-        match self {
-            Self::BadRequest => ("bad_request", 400, "The request makes no sense"),
-            Self::MalformedJson => ("malformed_json", 400, "The body is not JSON, or has a key twice"),
-            Self::BodyIncomplete => ("body_incomplete", 400, "The body broke off"),
-            Self::CrossSiteRequest => {
-                ("cross_site_request", 403, "A page of another site may not change anything here")
-            }
-            Self::NotFound => ("not_found", 404, "There is nothing at this address"),
-            Self::JobNotFound => ("job_not_found", 404, "There is no such job"),
-            Self::QueueNotFound => ("queue_not_found", 404, "There is no such queue"),
-            Self::MethodNotAllowed => ("method_not_allowed", 405, "The address does not take this method"),
-            Self::RequestTimeout => ("request_timeout", 408, "The body came too slowly"),
-            Self::JobNotFinished => ("job_not_finished", 409, "The job has not finished"),
-            Self::JobAlreadyFinished => ("job_already_finished", 409, "The job has finished already"),
-            Self::JobHasNoResult => ("job_has_no_result", 409, "The job ended without a result"),
-            Self::JobNotRetryable => ("job_not_retryable", 409, "Only failed and cancelled jobs can be retried"),
-            Self::PayloadTooLarge => ("payload_too_large", 413, "The body is too large"),
-            Self::UnsupportedMediaType => ("unsupported_media_type", 415, "The body is of a type not taken here"),
-            Self::InvalidJob => ("invalid_job", 422, "The job makes no sense"),
-            Self::InvalidBatch => ("invalid_batch", 422, "The batch makes no sense"),
-            Self::InvalidQuery => ("invalid_query", 422, "The query makes no sense"),
-            Self::InvalidIdempotencyKey => ("invalid_idempotency_key", 422, "The idempotency key is not one"),
-            Self::InvalidQueueName => ("invalid_queue_name", 422, "The queue's name is not one"),
-            Self::InvalidUtf8 => ("invalid_utf8", 422, "The text is not UTF-8"),
-            Self::NestingTooDeep => ("nesting_too_deep", 422, "The JSON is nested too deeply"),
-            Self::UnknownJobType => ("unknown_job_type", 422, "There is no such job type"),
-            Self::UnknownQueue => ("unknown_queue", 422, "The queue is not declared"),
-            Self::TextNotAccepted => ("text_not_accepted", 422, "The job type does not take a text body"),
-            Self::IdempotencyKeyReused => {
-                ("idempotency_key_reused", 422, "The idempotency key was used for another request")
-            }
-            Self::HeadersTooLarge => ("headers_too_large", 431, "The headers are too large"),
-            Self::InternalError => ("internal_error", 500, "Something went wrong in the server"),
-            Self::StoreUnavailable => ("store_unavailable", 503, "The store cannot be reached"),
-            Self::BrokerUnavailable => ("broker_unavailable", 503, "The broker cannot be reached"),
-            Self::Overloaded => ("overloaded", 503, "The server has too much to do"),
-            Self::OutOfSpace => ("out_of_space", 503, "The store has no room left"),
-        }
-    }
-
-    /// After how many seconds it may be worth another try.
-    pub(crate) fn retry_after(self) -> Option<u32> {
-        match self {
-            Self::Overloaded => Some(1),
-            Self::StoreUnavailable | Self::BrokerUnavailable => Some(2),
-            Self::OutOfSpace => Some(10),
-            _ => None,
-        }
-    }
-
-    fn status_code(self) -> StatusCode {
-        StatusCode::from_u16(self.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
-    }
-}
 
 /// Why a request is not answered as hoped. The gate makes the answer of it.
 #[derive(Debug, thiserror::Error)]
@@ -225,6 +82,11 @@ impl ApiError {
         self.code
     }
 
+    /// The job that stands in the way.
+    pub(crate) fn in_the_way(&self) -> Option<JobId> {
+        if let Some(EngineError::UniqueConflict(holder)) = self.source { holder } else { None }
+    }
+
     /// The body of the answer.
     pub(crate) fn problem(&self, request_id: &str) -> Problem {
         Problem {
@@ -240,6 +102,14 @@ impl ApiError {
     /// For the log: what the answer does not tell.
     pub(crate) fn cause(&self) -> String {
         self.source.as_ref().map_or_else(|| self.to_string(), ToString::to_string)
+    }
+
+    /// What is wrong with the type or the queue of a schedule's job stands within the schedule.
+    pub(crate) fn in_template(mut self) -> Self {
+        if matches!(self.code, Code::UnknownJobType | Code::UnknownQueue) {
+            self.errors.iter_mut().for_each(|error| error.pointer.insert_str(0, "/job"));
+        }
+        self
     }
 
     /// The fields of a text submission stand in the query.
@@ -276,6 +146,9 @@ impl From<EngineError> for ApiError {
         let said = |code, error: &EngineError| Self::new(code, sentence(&error.to_string()));
         let built = match &error {
             EngineError::Invalid(errors) => Self::with_errors(Code::InvalidJob, errors.clone()),
+            EngineError::InvalidQueue(errors) => Self::with_errors(Code::InvalidQueue, errors.clone()),
+            EngineError::InvalidSchedule(errors) => Self::with_errors(Code::InvalidSchedule, errors.clone()),
+            EngineError::InvalidReplay(errors) => Self::with_errors(Code::InvalidReplay, errors.clone()),
             EngineError::UnknownJobType(name) => {
                 let detail = format!("There is no job type `{}`: GET /api/v1/job-types lists them.", shorten(name));
                 let errors = vec![FieldError::new("/type", "is not a job type that is known here")];
@@ -295,7 +168,16 @@ impl From<EngineError> for ApiError {
             EngineError::NoSuchQueue => said(Code::QueueNotFound, &error),
             EngineError::NoResult(State::Failed | State::Cancelled) => said(Code::JobHasNoResult, &error),
             EngineError::NoResult(_) => said(Code::JobNotFinished, &error),
-            EngineError::Conflict { action: "retried", .. } => said(Code::JobNotRetryable, &error),
+            EngineError::NoSuchSchedule => said(Code::ScheduleNotFound, &error),
+            EngineError::Conflict { action: "retried", state } => {
+                let errors = vec![FieldError::new("/state", format!("is {state}"))];
+                Self { errors, ..said(Code::JobNotRetryable, &error) }
+            }
+            EngineError::UniqueConflict(_) => {
+                let errors = vec![FieldError::new("/unique/key", "is held by another job")];
+                Self { errors, ..said(Code::UniqueConflict, &error) }
+            }
+            EngineError::JustFired => said(Code::JobJustFired, &error),
             EngineError::Conflict { state, .. } if state.is_terminal() => said(Code::JobAlreadyFinished, &error),
             EngineError::Conflict { .. } => said(Code::JobNotFinished, &error),
             EngineError::BadCursor => Self::of_parameter("cursor", "is not one that this list made, with this order"),

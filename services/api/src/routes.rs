@@ -5,7 +5,9 @@ use gristmill_common::http::Problem;
 use utoipa::{OpenApi, openapi::path::PathItem};
 use utoipa_actix_web::{AppExt, scope, service_config::ServiceConfig};
 
-use crate::calls::{batch, change, dead_letters, job_types, list, operations, queues, read, stats, submit, workers};
+use crate::calls::{
+    batch, change, dead_letters, job_types, list, operations, queues, read, schedules, stats, submit, workers,
+};
 
 /// The calls. Health and metrics are served beside them by `gristmill_runtime::health::routes`.
 pub(crate) fn calls(service: &mut ServiceConfig<'_>) {
@@ -23,6 +25,14 @@ pub(crate) fn calls(service: &mut ServiceConfig<'_>) {
             .service(change::delete_job)
             .service(list::list_jobs)
             .service(dead_letters::list_dead_letters)
+            .service(dead_letters::replay_dead_letters)
+            .service(dead_letters::discard_dead_letters)
+            .service(schedules::put_schedule)
+            .service(schedules::list_schedules)
+            .service(schedules::get_schedule)
+            .service(schedules::pause_schedule)
+            .service(schedules::resume_schedule)
+            .service(schedules::delete_schedule)
             .service(job_types::list_job_types)
             .service(queues::list_queues)
             .service(queues::declare_queue)
@@ -46,6 +56,7 @@ pub(crate) fn calls(service: &mut ServiceConfig<'_>) {
     components(schemas(Problem)),
     tags(
         (name = "jobs", description = "Work: handed in, watched, stopped, run again, erased"),
+        (name = "schedules", description = "Jobs that are made again and again"),
         (name = "platform", description = "What there is: job types, queues, workers, how it goes"),
         (name = "operations", description = "For those who run it")
     )

@@ -19,6 +19,7 @@ use crate::{
     calls::{Api, operations::Document},
     config::{ApiConfig, DISCONNECT_TIMEOUT},
     gate::Gate,
+    load::Load,
     problem::{ApiError, Code},
     routes::{self, Table},
 };
@@ -47,9 +48,10 @@ pub fn bind(config: ApiConfig, engine: Engine, readiness: Readiness, metrics: Me
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         threads => threads,
     };
+    let load = Arc::new(Load::new(config.max_in_flight, config.max_body_memory));
     let api = Data::new(Api { engine, config: config.clone() });
     let app = move || {
-        let gate = Rc::new(Gate::new(table.clone()));
+        let gate = Rc::new(Gate::new(table.clone(), load.clone()));
         App::new()
             .app_data(api.clone())
             .app_data(document.clone())

@@ -14,6 +14,7 @@ use crate::{
     demo::{self, DemoOptions},
     ending::{Ending, TROUBLE, USAGE},
     get::{self, GetOptions},
+    migrate::{self, MigrateOptions},
     moving::{self, BackupOptions, ExportOptions, ImportOptions},
     serve::{self, ServeOptions},
     submit::{self, SubmitOptions},
@@ -51,6 +52,7 @@ enum Command {
     Backup(BackupOptions),
     Export(ExportOptions),
     Import(ImportOptions),
+    Migrate(MigrateOptions),
 }
 
 /// Reads the command line, does what it says, and tells how it went. A server runs these handlers: those that come
@@ -88,6 +90,7 @@ impl Cli {
                 Command::Backup(options) => moving::backup(options).await.map(|()| Ending::Done),
                 Command::Export(options) => moving::export(options).await.map(|()| Ending::Done),
                 Command::Import(options) => moving::import(options).await.map(|()| Ending::Done),
+                Command::Migrate(options) => migrate::run(options).await.map(|()| Ending::Done),
             }
         });
         // A thread that still reads from a silent stdin must not hold up the end.
@@ -151,6 +154,7 @@ mod tests {
             "backup --to there",
             "export --data here",
             "import --from there --store nowhere",
+            "migrate --store nowhere",
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }

@@ -7,6 +7,7 @@ pub mod embedded;
 mod ending;
 mod get;
 mod json;
+mod migrate;
 mod moving;
 mod ready;
 pub mod serve;

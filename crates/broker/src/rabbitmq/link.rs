@@ -8,6 +8,7 @@ use std::{
 };
 
 use futures::{StreamExt, future::BoxFuture};
+use gristmill_common::breaker;
 use lapin::{Channel, Event};
 use tokio::{sync::watch, task::JoinHandle, time::sleep};
 
@@ -34,6 +35,7 @@ impl Link {
     /// Starts to connect, and returns at once. `name` tells the connections of a process apart.
     pub(super) fn open(address: Address, name: &'static str, trouble: Arc<Trouble>, on_connect: OnConnect) -> Self {
         let (sender, state) = watch::channel(Err("not connected yet".into()));
+        trouble.is_tried(name);
         let supervisor = tokio::spawn(Supervisor { address, name, trouble, on_connect, state: sender }.run());
         Self { state, supervisor }
     }
@@ -57,23 +59,51 @@ impl Drop for Link {
     }
 }
 
-/// Why each connection of a process is away, by its name. What one of them has said the others need not say.
+/// Why each connection of a process is away, by its name. What one of them has said the others need not say. Together
+/// they are a breaker: closed while all are there, half-open while those that are away are tried, else open.
 #[derive(Default)]
-pub(super) struct Trouble(Mutex<BTreeMap<&'static str, String>>);
+pub(super) struct Trouble(Mutex<Connections>);
+
+#[derive(Default)]
+struct Connections {
+    reasons: BTreeMap<&'static str, String>,
+    states: BTreeMap<&'static str, breaker::State>,
+    opened: u64,
+}
 
 impl Trouble {
+    /// This connection is being made.
+    fn is_tried(&self, name: &'static str) {
+        locked(&self.0).states.insert(name, breaker::State::HalfOpen);
+    }
+
     /// This connection is away, for this reason. Says whether that is news.
     fn is(&self, name: &'static str, reason: &str) -> bool {
-        let mut reasons = locked(&self.0);
-        let is_news = reasons.values().all(|known| known != reason);
-        reasons.insert(name, reason.to_owned());
+        let mut connections = locked(&self.0);
+        connections.opened += u64::from(connections.reasons.is_empty());
+        connections.states.insert(name, breaker::State::Open);
+        let is_news = connections.reasons.values().all(|known| known != reason);
+        connections.reasons.insert(name, reason.to_owned());
         is_news
     }
 
     /// This connection is there. Says whether that ends all trouble.
-    fn is_over(&self, name: &str) -> bool {
-        let mut reasons = locked(&self.0);
-        reasons.remove(name).is_some() && reasons.is_empty()
+    fn is_over(&self, name: &'static str) -> bool {
+        let mut connections = locked(&self.0);
+        connections.states.insert(name, breaker::State::Closed);
+        connections.reasons.remove(name).is_some() && connections.reasons.is_empty()
+    }
+
+    /// How they stand together, for others to see.
+    pub(super) fn breaker(&self) -> breaker::Reading {
+        let connections = locked(&self.0);
+        let stands = |state| connections.states.values().any(|stands| *stands == state);
+        let state = match (stands(breaker::State::Open), stands(breaker::State::HalfOpen)) {
+            (true, _) => breaker::State::Open,
+            (false, true) => breaker::State::HalfOpen,
+            (false, false) => breaker::State::Closed,
+        };
+        breaker::Reading { state, opened: connections.opened }
     }
 }
 
@@ -91,6 +121,7 @@ impl Supervisor {
         connected.set(0.0);
         let mut pause = FIRST_PAUSE;
         loop {
+            self.trouble.is_tried(self.name);
             let reason = match Session::dial(&self.address.uri, self.name).await {
                 Ok(session) => {
                     let (session, since) = (Arc::new(session), Instant::now());
@@ -191,6 +222,33 @@ impl Channels {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_connections_are_a_breaker_together() {
+        let trouble = Trouble::default();
+        let stands = || {
+            let breaker::Reading { state, opened } = trouble.breaker();
+            (state, opened)
+        };
+        trouble.is_tried("publish");
+        trouble.is_tried("consume");
+        assert_eq!(stands(), (breaker::State::HalfOpen, 0));
+        trouble.is_over("publish");
+        assert_eq!(stands(), (breaker::State::HalfOpen, 0));
+        trouble.is_over("consume");
+        assert_eq!(stands(), (breaker::State::Closed, 0));
+        trouble.is("publish", "lost");
+        trouble.is("consume", "lost");
+        assert_eq!(stands(), (breaker::State::Open, 1));
+        trouble.is_tried("publish");
+        assert_eq!(stands(), (breaker::State::Open, 1), "the other waits");
+        trouble.is("publish", "refused");
+        trouble.is_over("publish");
+        trouble.is_over("consume");
+        assert_eq!(stands(), (breaker::State::Closed, 1));
+        trouble.is("consume", "lost");
+        assert_eq!(stands(), (breaker::State::Open, 2));
+    }
 
     #[test]
     fn trouble_is_said_once_for_both_connections_and_over_when_both_are_there() {

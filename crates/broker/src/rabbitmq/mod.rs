@@ -18,6 +18,7 @@ use async_trait::async_trait;
 use futures::FutureExt;
 use gristmill_common::{
     BandKey, QueueName,
+    breaker::Reading,
     message::{Dispatch, JobEvent},
 };
 use lapin::options::{QueueDeclareOptions, QueuePurgeOptions};
@@ -41,6 +42,7 @@ pub(crate) struct RabbitBroker {
     consuming: Link,
     channels: Arc<Channels>,
     topology: Arc<Topology>,
+    trouble: Arc<Trouble>,
 }
 
 impl RabbitBroker {
@@ -65,9 +67,10 @@ impl RabbitBroker {
         Ok(Self {
             publisher: Publisher::new(publishing.clone(), topology.clone()),
             announcer: Announcer::new(publishing, topology.exchange()),
-            consuming: Link::open(address, "consume", trouble, redeclares),
+            consuming: Link::open(address, "consume", trouble.clone(), redeclares),
             channels,
             topology,
+            trouble,
         })
     }
 
@@ -139,5 +142,9 @@ impl Broker for RabbitBroker {
         let session = self.consuming.session()?;
         let exchange = self.topology.exchange();
         Ok(self.channels.call(&session, |channel| declare_exchange(channel, exchange)).await?)
+    }
+
+    fn breaker(&self) -> Reading {
+        self.trouble.breaker()
     }
 }

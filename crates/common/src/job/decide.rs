@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::{
-    Body, LeaseId, Timestamp, WorkerId,
+    Body, LeaseId, State, Timestamp, WorkerId,
     job::{
         Backoff, Change, Event, Guard, HistoryEntry, IllegalTransition, Job, JobError, MAX_ERROR_BYTES, Progress, Set,
         What, transition,
@@ -14,10 +14,12 @@ use crate::{
 /// The bounds that decisions keep to; set by the operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// How long succeeded and cancelled jobs are kept.
+    /// How long succeeded jobs are kept.
     pub retention: Duration,
     /// How long failed jobs are kept.
     pub failed_retention: Duration,
+    /// How long cancelled jobs are kept.
+    pub cancelled_retention: Duration,
     /// How many rescues of a job that was claimed alone make it a dead letter.
     pub max_rescues: u32,
 }
@@ -28,7 +30,20 @@ impl Default for Limits {
         Self {
             retention: Duration::from_secs(7 * DAY),
             failed_retention: Duration::from_secs(30 * DAY),
+            cancelled_retention: Duration::from_secs(7 * DAY),
             max_rescues: 5,
+        }
+    }
+}
+
+impl Limits {
+    /// How long a job is kept that has ended in this state.
+    #[must_use]
+    pub fn kept(&self, state: State) -> Duration {
+        match state {
+            State::Failed => self.failed_retention,
+            State::Cancelled => self.cancelled_retention,
+            _ => self.retention,
         }
     }
 }
@@ -81,7 +96,7 @@ impl Job {
     /// Whether it waits for a gate, and not for its time or its next attempt.
     #[must_use]
     pub fn is_parked(&self) -> bool {
-        self.state == crate::State::Scheduled && self.last_entry_is(What::Parked)
+        self.state == State::Scheduled && self.last_entry_is(What::Parked)
     }
 
     /// Another submission of its debounced key came: it takes that one's payload, and waits until then.
@@ -188,7 +203,7 @@ impl Job {
         // The lease end that was read is part of the guard: a heartbeat in between saves the lease.
         let guard = Guard { wake_at: Some(self.wake_at), cancel_requested: Some(self.cancel_requested), ..self.held() };
         if self.cancel_requested {
-            let sets = [Set::WakeAt(now + limits.retention), Set::Lease(None), Set::FinishedAt(Some(now))];
+            let sets = [Set::WakeAt(now + limits.cancelled_retention), Set::Lease(None), Set::FinishedAt(Some(now))];
             return self.change(Event::Stop, guard, sets, Some(HistoryEntry::new(now, What::Cancelled)));
         }
         if self.rescues >= limits.max_rescues {
@@ -221,11 +236,11 @@ impl Job {
 
     /// Somebody wants it stopped: at once if it has not started, else its handler is asked to.
     pub fn cancel(&self, now: Timestamp, limits: &Limits) -> Decision {
-        if self.state == crate::State::Running {
+        if self.state == State::Running {
             let entry = (!self.cancel_requested).then(|| HistoryEntry::new(now, What::CancelRequested));
             return self.change(Event::RequestCancel, self.held(), [Set::CancelRequested(true)], entry);
         }
-        let sets = [Set::WakeAt(now + limits.retention), Set::FinishedAt(Some(now))];
+        let sets = [Set::WakeAt(now + limits.cancelled_retention), Set::FinishedAt(Some(now))];
         let entry = HistoryEntry::new(now, What::Cancelled);
         self.change(Event::Cancel, Guard::state(self.state), sets, Some(entry))
     }
@@ -244,8 +259,14 @@ impl Job {
             Set::FailedAt(Some(now)),
             Set::Error(Some(error)),
         ];
-        // It may have been cancelled and set to run again without its deadline meanwhile.
-        let guard = Guard { claims: Some(self.claims), wake_at: Some(self.wake_at), ..Guard::state(self.state) };
+        // It may have been cancelled and set to run again without its deadline meanwhile: at the very time, even, to
+        // which a ring had put its clock.
+        let guard = Guard {
+            claims: Some(self.claims),
+            rings: Some(self.rings),
+            wake_at: Some(self.wake_at),
+            ..Guard::state(self.state)
+        };
         self.change(Event::Expire, guard, sets, Some(entry))
     }
 
@@ -269,7 +290,7 @@ impl Job {
 
     /// It stopped because it was asked to.
     fn stop(&self, now: Timestamp, limits: &Limits) -> Decision {
-        let mut sets = self.settled(now + limits.retention);
+        let mut sets = self.settled(now + limits.cancelled_retention);
         sets.push(Set::FinishedAt(Some(now)));
         self.change(Event::Stop, self.held(), sets, Some(HistoryEntry::new(now, What::Cancelled)))
     }

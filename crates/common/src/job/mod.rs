@@ -1,5 +1,6 @@
 //! The job: one record that is the atomic unit of everything Gristmill promises.
 
+mod abandoned;
 mod backoff;
 mod change;
 mod decide;

@@ -9,16 +9,28 @@ use std::{
 };
 
 use gristmill_common::{BandKey, LeaderRecord, Timestamp, WorkerId};
+use tokio::sync::Notify;
 
 use super::Scheduler;
 
+/// Whether a scheduler asks before it leads.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Lead {
+    /// One of those on a store leads, until its lease ends.
+    #[default]
+    Elected,
+    /// It leads from the beginning, whoever else does: for one that has its store alone, and for tests.
+    Always,
+}
+
 /// Whether this scheduler leads, and what it tells the submitters.
-pub(super) struct Lead {
+pub(super) struct Leadership {
     id: WorkerId,
     leading: AtomicBool,
     /// Since when the store has been within reach without a break.
     reached_since: Mutex<Instant>,
     backlog: Mutex<Backlog>,
+    has_news: Notify,
     swept: Mutex<Option<Timestamp>>,
 }
 
@@ -29,13 +41,14 @@ struct Backlog {
     news: bool,
 }
 
-impl Lead {
+impl Leadership {
     pub(super) fn new(id: WorkerId) -> Self {
         Self {
             id,
             leading: AtomicBool::new(false),
             reached_since: Mutex::new(Instant::now()),
             backlog: Mutex::default(),
+            has_news: Notify::new(),
             swept: Mutex::default(),
         }
     }
@@ -59,6 +72,7 @@ impl Lead {
         let mut backlog = locked(&self.backlog);
         if backlog.bands != bands {
             *backlog = Backlog { bands, news: true };
+            self.has_news.notify_one();
         }
     }
 
@@ -89,7 +103,8 @@ impl Scheduler {
         let renew_every = self.config.leader_lease / 3;
         let mut renewed: Option<Instant> = None;
         while !self.engine.shutdown().is_cancelled() {
-            if renewed.is_none_or(|at| at.elapsed() >= renew_every) || self.lead.has_news() {
+            let has_news = self.lead.has_news();
+            if has_news || renewed.is_none_or(|at| at.elapsed() >= renew_every) {
                 let now = self.engine.now();
                 let record = LeaderRecord {
                     holder: self.lead.id,
@@ -100,14 +115,27 @@ impl Scheduler {
                 if outcome.is_err() {
                     self.lead.lost_the_store();
                 }
-                let leads = self.not_leading.after(outcome).unwrap_or(false);
-                if self.lead.leading.swap(leads, Ordering::Relaxed) != leads {
+                let elected = self.not_leading.after(outcome).unwrap_or(false);
+                let leads = elected || self.config.lead == Lead::Always;
+                let has_changed = self.lead.leading.swap(leads, Ordering::Relaxed) != leads;
+                if has_changed {
                     self.tell_who_leads();
+                }
+                if elected && (has_changed || has_news) {
+                    // Submitters in this process need not wait for their next reading.
+                    self.engine.0.board.trouble.after(self.engine.refresh_board().await);
                 }
                 renewed = Some(Instant::now());
             }
-            // Not later than the next renewal, and soon enough to tell submitters of a backlog.
-            self.engine.sleeps_through(self.config.tick.min(renew_every)).await;
+            // A backlog is told at once, but not again and again without a pause.
+            let pause = self.config.tick.min(renew_every);
+            let stops = self.engine.sleeps_through(pause / 10).await;
+            if !stops && !self.lead.has_news() {
+                tokio::select! {
+                    _ = self.engine.sleeps_through(pause - pause / 10) => {}
+                    () = self.lead.has_news.notified() => {}
+                }
+            }
         }
     }
 

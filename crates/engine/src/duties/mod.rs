@@ -1,13 +1,21 @@
 //! What the leading scheduler sees to, one duty a file. Each reads a bounded range of an index and acts by
 //! compare-and-set, so two leaders at once do no harm: leadership only saves work.
 
+mod cron;
 mod deadlines;
 mod due;
+mod gauges;
+mod keys;
 mod lead;
 mod purge;
+mod rates;
 mod redispatch;
+mod registers;
 mod rescue;
+mod slots;
 mod sweep;
+mod turns;
+mod window;
 
 use std::{
     sync::{Arc, OnceLock},
@@ -15,11 +23,13 @@ use std::{
 };
 
 use gristmill_common::{
-    Timestamp, WorkerId,
+    State, Timestamp, WorkerId,
     job::{Change, Job},
     message::JobEvent,
 };
 use gristmill_storage::StoreError;
+
+pub use lead::Lead;
 
 use crate::{Engine, trouble::Trouble};
 
@@ -38,11 +48,18 @@ pub struct SchedulerConfig {
     /// How long a worker's lease holds without a heartbeat: nothing is rescued before the store has been within
     /// reach for so long.
     pub lease: Duration,
+    /// Whether it asks before it leads.
+    pub lead: Lead,
 }
 
 impl Default for SchedulerConfig {
     fn default() -> Self {
-        Self { tick: Duration::from_millis(500), leader_lease: Duration::from_secs(5), lease: Duration::from_secs(10) }
+        Self {
+            tick: Duration::from_millis(500),
+            leader_lease: Duration::from_secs(5),
+            lease: Duration::from_secs(10),
+            lead: Lead::default(),
+        }
     }
 }
 
@@ -50,13 +67,15 @@ impl Default for SchedulerConfig {
 pub struct Scheduler {
     engine: Engine,
     config: SchedulerConfig,
-    lead: Arc<lead::Lead>,
+    lead: Arc<lead::Leadership>,
     /// Whoever submitted before this moment is gone, and will not ring.
     alone_since: OnceLock<Timestamp>,
     duties: Duties,
+    left_alone: registers::LeftAlone,
     not_leading: Trouble,
     not_fed: Trouble,
     no_depth: Trouble,
+    not_gauged: Trouble,
 }
 
 /// What is counted and complained of, duty by duty.
@@ -64,6 +83,7 @@ struct Duties {
     due: Duty,
     deadlines: Duty,
     rescue: Duty,
+    registers: Duty,
     purge: Duty,
     sweep: Duty,
 }
@@ -80,6 +100,7 @@ impl Default for Duties {
             due: duty("due", "jobs that are due were not queued; trying again"),
             deadlines: duty("deadlines", "overdue jobs were not ended; trying again"),
             rescue: duty("rescue", "jobs of lost workers were not rescued; trying again"),
+            registers: duty("registers", "schedules, slots and keys that are due were not seen to; trying again"),
             purge: duty("purge", "old jobs were not erased; trying again"),
             sweep: duty("sweep", "leftovers were not swept; trying again"),
         }
@@ -93,12 +114,14 @@ impl Scheduler {
         Self {
             engine,
             config,
-            lead: Arc::new(lead::Lead::new(WorkerId::fresh())),
+            lead: Arc::new(lead::Leadership::new(WorkerId::fresh())),
             alone_since: OnceLock::new(),
             duties: Duties::default(),
+            left_alone: registers::LeftAlone::default(),
             not_leading: Trouble::new("the lead could not be renewed; trying again"),
             not_fed: Trouble::new("the broker was not fed; trying again"),
             no_depth: Trouble::new("the broker does not say what waits; trying again"),
+            not_gauged: Trouble::new("queues could not be counted; trying again"),
         }
     }
 
@@ -109,7 +132,9 @@ impl Scheduler {
             self.feed_the_broker(),
             self.see_to_duties(),
             self.rescue_whom_workers_lost(),
-            self.clean_up()
+            self.look_after_registers(),
+            self.clean_up(),
+            self.gauge_queues()
         );
         self.resign().await;
     }
@@ -158,6 +183,14 @@ impl Scheduler {
         }
     }
 
+    /// Schedules that fire, and what dead workers and ended jobs left behind of slots and keys.
+    async fn look_after_registers(&self) {
+        while self.next_tick().await {
+            let now = self.engine.now();
+            self.see_to(&self.duties.registers, self.see_to_registers(now)).await;
+        }
+    }
+
     /// What nobody waits for.
     async fn clean_up(&self) {
         while self.next_tick().await {
@@ -178,9 +211,10 @@ impl Scheduler {
     }
 
     async fn see_to(&self, duty: &Duty, work: impl Future<Output = Result<usize, StoreError>>) {
-        if let Some(jobs) = duty.trouble.after(work.await)
-            && jobs > 0
-        {
+        let began = Instant::now();
+        let done = duty.trouble.after(work.await);
+        metrics::histogram!("gristmill_duty_seconds", "duty" => duty.name).record(began.elapsed().as_secs_f64());
+        if let Some(jobs) = done.filter(|&jobs| jobs > 0) {
             metrics::counter!("gristmill_duty_jobs_total", "duty" => duty.name).increment(jobs as u64);
         }
     }
@@ -208,6 +242,9 @@ impl Scheduler {
             } else {
                 self.engine.broker().announce(JobEvent::new(&job.key, job.state));
             }
+        }
+        if changed.iter().any(|job| job.state == State::Queued) {
+            self.engine.0.bell.leave_to_the_leader();
         }
         Ok(changed)
     }

@@ -2,12 +2,12 @@
 //! the backlog, and is fed lane by lane in turn, so that one tenant's million jobs never hide another's.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet},
     time::{Duration, Instant},
 };
 
 use futures::{StreamExt, stream};
-use gristmill_broker::{BrokerError, MOST_READY};
+use gristmill_broker::BrokerError;
 use gristmill_common::{
     BandKey, JobId, State, Timestamp,
     job::{Job, Lane, Priority},
@@ -15,15 +15,17 @@ use gristmill_common::{
 };
 use gristmill_storage::{DueScan, Position, StoreError};
 
-use super::Scheduler;
+use super::{
+    Scheduler,
+    turns::{Turns, one_of_each, share},
+    window::Window,
+};
 use crate::usecases::submit::RING_GRACE;
 
-/// The least that may wait in a band.
-const LEAST_WINDOW: usize = 64;
-/// The window is what was consumed in this time.
-const WINDOW_TIME: Duration = Duration::from_secs(1);
-/// How soon a band that was fed is fed again.
+/// How soon bands are fed again while there is much to feed.
 const FEED_AGAIN: Duration = Duration::from_millis(20);
+/// For how long after the latest feeding that came to something.
+const KEEP_FEEDING: Duration = Duration::from_secs(1);
 /// How often a band that has lost its messages is filled again.
 const REFILL_EVERY: Duration = Duration::from_secs(10);
 /// How many bands are fed at once.
@@ -38,16 +40,12 @@ const MOST_REFILLED: usize = 1_000_000;
 /// What is known of one band from one feeding to the next.
 #[derive(Default)]
 struct Feed {
-    /// When how much was seen to have been consumed.
-    consumed: VecDeque<(Instant, usize)>,
-    /// What waited in the band after the latest feeding.
-    left: usize,
+    window: Window,
+    turns: Turns,
     /// How far each lane has been read.
     cursors: Cursors,
     refill: Option<Refill>,
     refilled: Option<Instant>,
-    /// Whether more waited at the latest feeding than was dispatched.
-    has_backlog: bool,
     /// The broker did not answer in time: it is not asked before this moment.
     sick_until: Option<Instant>,
 }
@@ -58,6 +56,8 @@ type Cursors = HashMap<Lane, Position>;
 #[derive(Default)]
 struct Refill {
     cursors: Cursors,
+    /// The lanes that were read to their ends.
+    done: HashSet<Lane>,
     /// Those rung already: one that is put off moves to the lane's end, and must not be rung for ever.
     rung: HashSet<JobId>,
 }
@@ -67,15 +67,29 @@ struct Found {
     jobs: Vec<Job>,
     /// Whether more waits than there was room for.
     more: bool,
+    /// The lanes that were read to their ends.
+    ended: Vec<Lane>,
 }
 
 impl Scheduler {
     /// Feeds the broker while this scheduler leads: at every tick, and soon again while there is much to feed.
     pub(super) async fn feed_the_broker(&self) {
         let mut feeds: BTreeMap<BandKey, Feed> = BTreeMap::new();
-        let mut pause = FEED_AGAIN;
-        while !self.engine.sleeps_through(pause).await {
-            pause = self.config.tick;
+        let mut fed: Option<Instant> = None;
+        loop {
+            let soon = fed.is_some_and(|at| at.elapsed() < KEEP_FEEDING);
+            let asked = async {
+                if !soon {
+                    tokio::select! {
+                        () = tokio::time::sleep(self.config.tick.saturating_sub(FEED_AGAIN)) => {}
+                        () = self.engine.0.bell.is_left_to_the_leader() => fed = Some(Instant::now()),
+                    }
+                }
+            };
+            asked.await;
+            if self.engine.sleeps_through(FEED_AGAIN).await {
+                return;
+            }
             if !self.lead.is_leading() {
                 feeds.clear();
                 continue;
@@ -83,8 +97,8 @@ impl Scheduler {
             match self.feed(&mut feeds).await {
                 Ok(rung) => {
                     self.not_fed.over();
-                    if rung > 0 {
-                        pause = FEED_AGAIN;
+                    if rung > 0 || feeds.values().any(|feed| feed.window.is_busy()) {
+                        fed = Some(Instant::now());
                     }
                 }
                 Err(error) => {
@@ -115,7 +129,7 @@ impl Scheduler {
             .map(|(band, feed)| self.feed_band(band, feed, lanes.get(band).map_or(&[], Vec::as_slice)))
             .collect();
         let outcomes: Vec<_> = stream::iter(feeding).buffer_unordered(MOST_AT_ONCE).collect().await;
-        let backlog = fed.iter().filter(|(_, feed)| feed.has_backlog).map(|(band, _)| band.clone()).collect();
+        let backlog = fed.iter().filter(|(_, feed)| feed.window.has_backlog()).map(|(band, _)| band.clone()).collect();
         // What is known of bands that are paused is kept.
         feeds.append(&mut fed);
         let (mut rung, mut told) = (0, Ok(()));
@@ -145,16 +159,16 @@ impl Scheduler {
                 return Ok(Err(error));
             }
         };
-        let window = feed.window(ready);
+        feed.window.look(ready, lanes.len(), asked);
         if lanes.is_empty() {
             feed.cursors.clear();
-            feed.has_backlog = false;
+            feed.window.fed(0, false);
             return Ok(Ok(0));
         }
         feed.start_refill_if_lost(ready);
-        let room = window.saturating_sub(ready);
-        let found = self.what_waits(feed, lanes, room).await?;
-        feed.has_backlog = found.more;
+        let found = self.what_waits(feed, lanes, feed.window.room()).await?;
+        feed.window.fed(0, found.more);
+        feed.turns.count(&found.jobs);
         let dispatches: Vec<Dispatch> = found.jobs.iter().map(Dispatch::of).collect();
         if dispatches.is_empty() {
             return Ok(Ok(0));
@@ -164,14 +178,15 @@ impl Scheduler {
         if published == 0 {
             feed.leave_alone_if_slow(began);
         }
-        feed.left += published;
+        feed.window.fed(published, found.more);
         Ok(Ok(published))
     }
 
     /// The jobs to ring: those whose clocks say so, and with what room is left, those of a refill.
     async fn what_waits(&self, feed: &mut Feed, lanes: &[Lane], room: usize) -> Result<Found, StoreError> {
         let now = self.engine.now();
-        let mut found = self.next_in(lanes, &mut feed.cursors, now, room).await?;
+        let lanes = feed.turns.in_order(lanes, Instant::now());
+        let mut found = self.next_in(&lanes, &mut feed.cursors, now, room).await?;
         found.jobs.retain(|job| !self.engine.0.bell.is_ringing(&job.key));
         if room == 0 {
             // Whether more waits decides if newcomers may go ahead.
@@ -182,7 +197,8 @@ impl Scheduler {
         if let Some(refill) = &mut feed.refill
             && left > 0
         {
-            let lost = self.next_in(lanes, &mut refill.cursors, Timestamp::MAX, left).await?;
+            let lanes: Vec<&Lane> = lanes.into_iter().filter(|lane| !refill.done.contains(lane)).collect();
+            let lost = self.next_in(&lanes, &mut refill.cursors, Timestamp::MAX, left).await?;
             for job in lost.jobs {
                 // What is due is found anyway.
                 let is_lost = job.wake_at > now && !self.is_being_rung_for(&job);
@@ -190,7 +206,9 @@ impl Scheduler {
                     found.jobs.push(job);
                 }
             }
-            if !lost.more || refill.rung.len() >= MOST_REFILLED {
+            refill.done.extend(lost.ended);
+            let is_done = lanes.iter().all(|lane| refill.done.contains(lane));
+            if is_done || refill.rung.len() >= MOST_REFILLED {
                 feed.refill = None;
             }
         }
@@ -203,24 +221,24 @@ impl Scheduler {
         self.engine.0.bell.is_ringing(&job.key) || (job.rings == 0 && !submitter_is_gone)
     }
 
-    /// The next jobs of each lane in turn whose clocks stand at this time or earlier, from where the cursors are. A
+    /// The next jobs of these lanes in turn whose clocks stand at this time or earlier, from where the cursors are. A
     /// lane that was read to its end begins anew.
     async fn next_in(
         &self,
-        lanes: &[Lane],
+        lanes: &[&Lane],
         cursors: &mut Cursors,
         until: Timestamp,
         room: usize,
     ) -> Result<Found, StoreError> {
-        let share = room.div_ceil(lanes.len()).max(1);
-        let mut found = Found { jobs: Vec::new(), more: false };
-        for lane in lanes {
+        let (mut of_lanes, mut left, mut more, mut ended) = (Vec::new(), room, false, Vec::new());
+        for (place, &lane) in lanes.iter().enumerate() {
+            let share = share(left, lanes.len() - place);
             let after = cursors.get(lane).copied();
             let scan = DueScan { state: State::Queued, lane: Some(lane.clone()), until, after, limit: share };
             let jobs = self.engine.store().due(&scan).await?;
             match jobs.last() {
                 Some(last) if jobs.len() == share => {
-                    found.more = true;
+                    more = true;
                     // Without room what was read is not rung, and must be read again.
                     if room > 0 {
                         cursors.insert(lane.clone(), Position { at: last.wake_at, id: last.key.id });
@@ -228,11 +246,21 @@ impl Scheduler {
                 }
                 _ => {
                     cursors.remove(lane);
+                    ended.push(lane.clone());
                 }
             }
-            found.jobs.extend(jobs);
+            left = left.saturating_sub(jobs.len());
+            let is_enough = match room {
+                0 => jobs.iter().any(|job| !self.engine.0.bell.is_ringing(&job.key)),
+                _ => left == 0,
+            };
+            of_lanes.push(jobs);
+            // The other lanes are first next time.
+            if is_enough {
+                break;
+            }
         }
-        Ok(found)
+        Ok(Found { jobs: one_of_each(of_lanes), more, ended })
     }
 }
 
@@ -242,20 +270,6 @@ impl Feed {
         if asked.elapsed() >= SICK_AFTER {
             self.sick_until = Some(Instant::now() + LEFT_ALONE);
         }
-    }
-
-    /// How much may wait in the band: about what was consumed in the last second, which is what was left after
-    /// each feeding less what was found at the next. What submitters publish themselves hides some of it; but they
-    /// do so only while nothing waits to be fed.
-    fn window(&mut self, ready: usize) -> usize {
-        let now = Instant::now();
-        self.consumed.push_back((now, self.left.saturating_sub(ready)));
-        self.left = ready;
-        while self.consumed.front().is_some_and(|(at, _)| now - *at > WINDOW_TIME) {
-            self.consumed.pop_front();
-        }
-        let consumed: usize = self.consumed.iter().map(|(_, consumed)| consumed).sum();
-        consumed.clamp(LEAST_WINDOW, MOST_READY)
     }
 
     /// Nothing waits in the broker though jobs wait as queued: it was purged, or has forgotten them. Those in the

@@ -2,9 +2,12 @@
 
 pub(crate) mod cancel;
 pub(crate) mod delete;
+mod free_keys;
 pub(crate) mod queues;
 pub(crate) mod read;
+pub(crate) mod replay;
 pub(crate) mod retry;
+pub(crate) mod schedules;
 pub(crate) mod stats;
 pub(crate) mod submit;
 pub(crate) mod submit_text;

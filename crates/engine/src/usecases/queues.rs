@@ -1,7 +1,13 @@
 //! Queues: declared, paused, resumed, counted.
 
-use gristmill_common::{QueueName, QueueRecord, State, Timestamp};
-use gristmill_storage::{Kind, StoreError};
+use gristmill_common::{
+    QueueName, QueueRate, QueueRecord, State, Tenant, Timestamp,
+    http::FieldError,
+    job::{Gates, RateLimit},
+    limits::Rate,
+};
+use gristmill_storage::{Expect, Kind, RegisterKey, Space, StoreError, Swap};
+use serde_json::Value;
 
 use crate::{Engine, EngineError, board::to_json};
 
@@ -10,6 +16,8 @@ use crate::{Engine, EngineError, board::to_json};
 pub struct QueueStatus {
     /// The queue.
     pub record: QueueRecord,
+    /// Jobs that wait for their time, for their next attempt, or for a gate.
+    pub scheduled: u64,
     /// Jobs that may run as soon as a worker takes them.
     pub depth: u64,
     /// Jobs that run.
@@ -36,6 +44,7 @@ impl Engine {
                     .sum()
             };
             queues.push(QueueStatus {
+                scheduled: count(State::Scheduled),
                 depth: count(State::Queued),
                 running: count(State::Running),
                 oldest_waiting_since: self.store().oldest_waiting(&record.name).await?,
@@ -70,6 +79,19 @@ impl Engine {
         self.set_paused(name, false).await
     }
 
+    /// Declares a queue and says how many of its jobs may start in a time; as many as can, without a rate.
+    ///
+    /// # Errors
+    /// The rate makes no sense, or the store failed.
+    pub async fn declare_limited_queue(&self, name: &QueueName, rate: Option<QueueRate>) -> Result<(), EngineError> {
+        check_rate(name, rate)?;
+        self.add_queue(name).await?;
+        if self.change_queue(name, "rate_limit", to_json(&rate)?).await? {
+            self.begin_rate_anew(name).await?;
+        }
+        Ok(self.refresh_board().await?)
+    }
+
     pub(crate) async fn declare_configured_queues(&self) -> Result<(), StoreError> {
         for name in &self.0.config.queues {
             self.add_queue(name).await?;
@@ -84,17 +106,51 @@ impl Engine {
     }
 
     async fn set_paused(&self, name: &QueueName, paused: bool) -> Result<(), EngineError> {
+        self.change_queue(name, "paused", paused.into()).await?;
+        Ok(self.refresh_board().await?)
+    }
+
+    /// Changes one setting of a queue, and no other: a newer build may have written more into the record. Says whether
+    /// it was another before.
+    async fn change_queue(&self, name: &QueueName, setting: &str, to: Value) -> Result<bool, EngineError> {
         loop {
             let records = self.store().records(Kind::Queue).await?;
             let there = records.into_iter().find(|record| record["name"] == name.as_str());
             let there = there.ok_or(EngineError::NoSuchQueue)?;
-            // Only what is meant is changed: a newer build may have written more into the record.
+            if there[setting] == to {
+                return Ok(false);
+            }
             let mut record = there.clone();
-            record["paused"] = paused.into();
+            record[setting] = to.clone();
             if self.store().replace_record(Kind::Queue, name.as_str(), &there, record).await? {
-                break;
+                return Ok(true);
             }
         }
-        Ok(self.refresh_board().await?)
     }
+
+    /// What was started under the old numbers does not count under the new ones.
+    async fn begin_rate_anew(&self, name: &QueueName) -> Result<(), EngineError> {
+        let key = RegisterKey { space: Space::QueueRate, tenant: Tenant::default(), name: name.to_string() };
+        loop {
+            let used = self.store().registers(std::slice::from_ref(&key)).await?.pop().flatten();
+            let Some(used) = used else { return Ok(()) };
+            let to = Some((to_json(&Rate::default())?, used.due_at));
+            let swap = Swap { key: used.key, expect: Expect::Version(used.version), to };
+            if self.store().swap(vec![swap]).await?.contains(&true) {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// A queue's rate has the bounds of a key's.
+fn check_rate(name: &QueueName, rate: Option<QueueRate>) -> Result<(), EngineError> {
+    let rate_limit = rate.and_then(|QueueRate { limit, per_ms }| {
+        let key = name.as_str().parse().ok()?;
+        Some(RateLimit { key, limit, per_ms })
+    });
+    let mut errors = Vec::new();
+    Gates { rate_limit, ..Gates::default() }
+        .check(|field, detail| errors.push(FieldError::new(format!("/{field}"), detail)));
+    if errors.is_empty() { Ok(()) } else { Err(EngineError::InvalidQueue(errors)) }
 }

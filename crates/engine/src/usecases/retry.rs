@@ -18,6 +18,10 @@ impl Engine {
         to_the_end(async move {
             let job = engine
                 .change_job(&key, |job| {
+                    if job.is_abandoned() {
+                        // It never came: there is nothing to run.
+                        return Err(EngineError::Conflict { state: job.state, action: "retried" });
+                    }
                     let job_type = engine.job_type(job.job_type.as_str());
                     let defaults =
                         job_type.map_or_else(|_| TypeDefaults::default(), |job_type| job_type.record().defaults);

@@ -70,8 +70,7 @@ impl Engine {
     /// so the duties' index has them in the order in which they ended.
     fn kept_since_lately(&self, state: State) -> Timestamp {
         let limits = self.limits();
-        let kept = if state == State::Failed { limits.failed_retention } else { limits.retention };
-        self.now() + kept - LATELY
+        self.now() + limits.kept(state) - LATELY
     }
 
     async fn sample(&self, state: State, since: Timestamp) -> Result<Vec<Job>, StoreError> {

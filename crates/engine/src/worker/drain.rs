@@ -23,6 +23,10 @@ impl Worker {
         // Their handlers go on until the process ends, but cannot settle any more.
         let left = self.0.held.held_jobs();
         tracing::warn!(jobs = left.len(), "these did not stop in time; they are given back");
-        futures::future::join_all(left.iter().map(|job| self.settle(job, Outcome::GivenBack))).await;
+        let each = left.iter().map(|job| async move {
+            self.settle(job, Outcome::GivenBack).await;
+            self.give_back_slot_of(job);
+        });
+        futures::future::join_all(each).await;
     }
 }

@@ -8,6 +8,7 @@ use std::{
 
 use gristmill_common::WorkerRecord;
 use gristmill_storage::{Kind, Renewal};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::{Worker, held::Stop};
 use crate::board::to_json;
@@ -18,17 +19,23 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 const ANNOUNCE_EVERY: u32 = 20;
 
 impl Worker {
-    /// Renews the leases until the last job is let go.
+    /// Renews the leases, and says that the worker lives, until the last job is let go. Each goes its own pace: with a
+    /// slow store it takes as long as a lease to announce all job types.
     pub(super) async fn keep_leases(self) {
-        let mut tick = tokio::time::interval(self.0.config.heartbeat);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut announced_for = 0;
-        loop {
-            tokio::select! {
-                () = self.0.stopped.cancelled() => return,
-                _ = tick.tick() => {}
-            }
+        tokio::join!(self.keep_renewing(), self.be_seen());
+    }
+
+    async fn keep_renewing(&self) {
+        let mut beats = self.beats();
+        while self.next(&mut beats).await {
             self.renew().await;
+        }
+    }
+
+    async fn be_seen(&self) {
+        let mut beats = self.beats();
+        let mut announced_for = 0;
+        while self.next(&mut beats).await {
             self.say_alive().await;
             announced_for = match announced_for {
                 // What was not announced is announced with the next heartbeat.
@@ -37,6 +44,17 @@ impl Worker {
                 beats => beats - 1,
             };
         }
+    }
+
+    fn beats(&self) -> Interval {
+        let mut beats = interval(self.0.config.heartbeat);
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        beats
+    }
+
+    /// Waits for the next heartbeat; says whether there is one.
+    async fn next(&self, beats: &mut Interval) -> bool {
+        self.0.stopped.run_until_cancelled(beats.tick()).await.is_some()
     }
 
     async fn renew(&self) {
@@ -69,8 +87,8 @@ impl Worker {
     /// Stops the handlers whose lease is about to end. It waits for no answer of the store: one that hangs is why they
     /// end.
     pub(super) async fn watch_leases(self) {
-        let mut tick = tokio::time::interval(LOOK_EVERY);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut tick = interval(LOOK_EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = self.0.stopped.cancelled() => return,
@@ -121,7 +139,7 @@ impl Worker {
 
     fn queues(&self) -> Vec<gristmill_common::QueueName> {
         let declared = self.0.engine.0.board.queues().into_iter().map(|queue| queue.name);
-        declared.filter(|name| self.0.config.queues.is_empty() || self.0.config.queues.contains(name)).collect()
+        declared.filter(|name| self.takes_from(name)).collect()
     }
 
     pub(super) async fn say_goodbye(&self) {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use gristmill_common::{
-    LeaseId,
+    LeaseId, QueueName,
     job::{Job, JobKey},
 };
 use gristmill_handlers::Reports;
@@ -53,11 +53,13 @@ impl Held {
         cancelled
     }
 
-    /// The job runs, and this is where to fetch what its handler says.
-    pub(crate) fn reports_to(&self, hold: &Hold, reports: Reports) {
-        if let Some(holding) = self.jobs().get_mut(hold) {
-            holding.reports = Some(reports);
-        }
+    /// The job is about to run, and this is where to fetch what its handler says. Says whether its lease still holds:
+    /// else it must not run.
+    pub(crate) fn begins(&self, hold: &Hold, reports: Reports) -> bool {
+        let mut jobs = self.jobs();
+        let Some(holding) = jobs.get_mut(hold) else { return false };
+        holding.reports = Some(reports);
+        holding.until > Instant::now()
     }
 
     /// Lets a job go.
@@ -71,6 +73,11 @@ impl Held {
 
     pub(crate) fn len(&self) -> usize {
         self.jobs().len()
+    }
+
+    /// How many jobs of this queue are held.
+    pub(crate) fn count_of(&self, queue: &QueueName) -> usize {
+        self.jobs().values().filter(|holding| holding.job.queue == *queue).count()
     }
 
     /// Whether one is held that must be alone: it was rescued more than once, so it may be what kills its workers.
@@ -151,7 +158,8 @@ impl Held {
 
 #[cfg(test)]
 mod tests {
-    use gristmill_common::{JobId, Tenant, Timestamp};
+    use gristmill_common::{Clock, JobId, Tenant, Timestamp};
+    use gristmill_handlers::{Context, JobInfo};
 
     use super::*;
 
@@ -168,5 +176,23 @@ mod tests {
         held.release(&old);
         assert_eq!(held.holds(), [new]);
         assert!(!runs.is_cancelled());
+    }
+
+    fn reports() -> Reports {
+        let info = JobInfo { id: JobId::fresh(), tenant: Tenant::default(), attempt: 1, trace: None };
+        Context::new(info, Clock::start(), CancellationToken::new(), 1, None).1
+    }
+
+    #[test]
+    fn a_job_whose_lease_has_ended_does_not_begin() {
+        let held = Held::default();
+        let hold = (JobKey { tenant: Tenant::default(), id: JobId::fresh() }, LeaseId::fresh());
+        let job = Job::accepted(hold.0.clone(), "sleep".parse().expect("a name"), Timestamp::from_millis(1));
+        assert!(!held.begins(&hold, reports()), "it is not held");
+        held.hold(Arc::new(job), hold.clone(), Instant::now());
+        assert!(!held.begins(&hold, reports()));
+        held.renewed(&hold, Instant::now() + Duration::from_secs(60));
+        assert!(held.begins(&hold, reports()));
+        assert_eq!(held.count_of(&QueueName::default()), 1);
     }
 }

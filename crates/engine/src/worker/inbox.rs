@@ -8,8 +8,10 @@ use std::{
 };
 
 use gristmill_broker::Delivery;
-use gristmill_common::{BandKey, job::Priority, message::Dispatch};
-use tokio::sync::{Notify, mpsc};
+use gristmill_common::{BandKey, message::Dispatch};
+use tokio::sync::{Notify, futures::Notified, mpsc};
+
+use super::{config::Weights, gates::Candidate, quotas::Rooms};
 
 /// A dispatch in hand. Acked once, by whoever decides what becomes of its job; dropped without an ack, it stays
 /// with the broker until the consumer goes.
@@ -34,9 +36,9 @@ impl InHand {
 }
 
 /// What is in hand, band by band.
-#[derive(Default)]
 pub(crate) struct Inbox {
     bands: Mutex<BTreeMap<BandKey, Band>>,
+    weights: Weights,
     /// Rung when something has come in.
     arrived: Notify,
     /// Rung when something has been taken out.
@@ -55,6 +57,10 @@ struct Band {
 }
 
 impl Inbox {
+    pub(crate) fn new(weights: Weights) -> Self {
+        Self { bands: Mutex::default(), weights, arrived: Notify::new(), taken: Notify::new() }
+    }
+
     /// Adds dispatches of a band.
     pub(crate) fn put(&self, band: &BandKey, dispatches: impl Iterator<Item = InHand>) {
         self.bands().entry(band.clone()).or_default().waiting.extend(dispatches);
@@ -69,6 +75,15 @@ impl Inbox {
         }
     }
 
+    /// Puts a dispatch back that could not pass the gates yet.
+    pub(super) fn put_back_where_it_was(&self, candidate: Candidate) {
+        let Candidate { band, in_hand, rescues, .. } = candidate;
+        match rescues {
+            0 => self.put_back(vec![(band, in_hand)]),
+            _ => self.set_aside(&band, in_hand, rescues),
+        }
+    }
+
     /// Sets a dispatch aside whose job was rescued so often.
     pub(crate) fn set_aside(&self, band: &BandKey, dispatch: InHand, rescues: u32) {
         let mut bands = self.bands();
@@ -78,28 +93,40 @@ impl Inbox {
     }
 
     /// Takes one of those that must be alone.
-    pub(crate) fn take_alone(&self) -> Option<(BandKey, InHand)> {
-        self.bands().iter_mut().find_map(|(key, band)| Some((key.clone(), band.alone.pop_front()?)))
+    pub(super) fn take_alone(&self, rooms: &mut Rooms) -> Option<(BandKey, InHand)> {
+        let mut bands = self.bands();
+        let mut open = bands.iter_mut().filter(|(key, _)| rooms.has(&key.queue));
+        let (key, dispatch) = open.find_map(|(key, band)| Some((key.clone(), band.alone.pop_front()?)))?;
+        rooms.took_one(&key.queue);
+        Some((key, dispatch))
     }
 
     /// Takes at most so many of those that were rescued once.
-    pub(crate) fn take_rescued_once(&self, most: usize) -> Vec<(BandKey, InHand)> {
+    pub(super) fn take_rescued_once(&self, most: usize, rooms: &mut Rooms) -> Vec<(BandKey, InHand)> {
         let mut taken = Vec::new();
         for (key, band) in self.bands().iter_mut() {
-            let some = band.rescued_once.len().min(most - taken.len());
-            taken.extend(band.rescued_once.drain(..some).map(|dispatch| (key.clone(), dispatch)));
+            while taken.len() < most && rooms.has(&key.queue) {
+                let Some(dispatch) = band.rescued_once.pop_front() else { break };
+                rooms.took_one(&key.queue);
+                taken.push((key.clone(), dispatch));
+            }
         }
         taken
     }
 
+    /// Whether there is something to take, besides what is set aside.
+    pub(super) fn has_some(&self, rooms: &Rooms) -> bool {
+        self.bands().iter().any(|(key, band)| !band.waiting.is_empty() && rooms.has(&key.queue))
+    }
+
     /// Whether one must be alone.
-    pub(crate) fn has_one_alone(&self) -> bool {
-        self.bands().values().any(|band| !band.alone.is_empty())
+    pub(super) fn has_one_alone(&self, rooms: &Rooms) -> bool {
+        self.bands().iter().any(|(key, band)| !band.alone.is_empty() && rooms.has(&key.queue))
     }
 
     /// Whether one was rescued once.
-    pub(crate) fn has_one_rescued_once(&self) -> bool {
-        self.bands().values().any(|band| !band.rescued_once.is_empty())
+    pub(super) fn has_one_rescued_once(&self, rooms: &Rooms) -> bool {
+        self.bands().iter().any(|(key, band)| !band.rescued_once.is_empty() && rooms.has(&key.queue))
     }
 
     /// How many dispatches of a band are in hand.
@@ -114,20 +141,27 @@ impl Inbox {
 
     /// Takes at most so many, the bands by weight: the smooth weighted round robin of nginx.
     /// Source: <https://github.com/phusion/nginx/commit/27e94984486058d73157038f7950a0a36ecc6e35>.
-    pub(crate) fn take(&self, most: usize) -> Vec<(BandKey, InHand)> {
+    pub(super) fn take(&self, most: usize, rooms: &mut Rooms) -> Vec<(BandKey, InHand)> {
         let mut bands = self.bands();
         let mut taken = Vec::new();
         while taken.len() < most {
             let mut total = 0;
-            for (key, band) in bands.iter_mut().filter(|(_, band)| !band.waiting.is_empty()) {
-                band.credit += weight(key.priority);
-                total += weight(key.priority);
+            let mut next: Option<(&BandKey, &mut Band)> = None;
+            for (key, band) in bands.iter_mut() {
+                if band.waiting.is_empty() || !rooms.has(&key.queue) {
+                    continue;
+                }
+                let weight = i64::from(self.weights.of(key.priority));
+                band.credit += weight;
+                total += weight;
+                if next.as_ref().is_none_or(|(_, best)| band.credit >= best.credit) {
+                    next = Some((key, band));
+                }
             }
-            let next =
-                bands.iter_mut().filter(|(_, band)| !band.waiting.is_empty()).max_by_key(|(_, band)| band.credit);
             let Some((key, band)) = next else { break };
             band.credit -= total;
             if let Some(dispatch) = band.waiting.pop_front() {
+                rooms.took_one(&key.queue);
                 taken.push((key.clone(), dispatch));
             }
         }
@@ -150,20 +184,13 @@ impl Inbox {
         old
     }
 
-    /// Waits until there is something in hand.
-    pub(crate) async fn arrival(&self) {
-        loop {
-            let mut arrived = std::pin::pin!(self.arrived.notified());
-            arrived.as_mut().enable();
-            if self.bands().values().any(|band| !band.waiting.is_empty()) {
-                return;
-            }
-            arrived.await;
-        }
+    /// Becomes ready when something has come in. Ask before you look what there is.
+    pub(crate) fn arrival(&self) -> Notified<'_> {
+        self.arrived.notified()
     }
 
     /// Becomes ready when something has been taken out. Ask before you look at `len`.
-    pub(crate) fn departure(&self) -> tokio::sync::futures::Notified<'_> {
+    pub(crate) fn departure(&self) -> Notified<'_> {
         self.taken.notified()
     }
 
@@ -172,24 +199,19 @@ impl Inbox {
     }
 }
 
-/// How often a band is served among bands that all have work.
-fn weight(priority: Priority) -> i64 {
-    match priority {
-        Priority::High => 3,
-        Priority::Normal => 2,
-        Priority::Low => 1,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use gristmill_common::{JobId, QueueName, Tenant};
+    use gristmill_common::{JobId, QueueName, Tenant, job::Priority};
 
     use super::*;
 
     fn fill(inbox: &Inbox, priority: Priority, number: usize) -> mpsc::UnboundedReceiver<u64> {
+        fill_queue(inbox, QueueName::default(), priority, number)
+    }
+
+    fn fill_queue(inbox: &Inbox, queue: QueueName, priority: Priority, number: usize) -> mpsc::UnboundedReceiver<u64> {
         let (consumer, acks) = mpsc::unbounded_channel();
-        let band = BandKey { queue: QueueName::default(), priority };
+        let band = BandKey { queue, priority };
         let dispatches = (0..number).map(|tag| {
             let dispatch = Dispatch {
                 v: 1,
@@ -213,54 +235,92 @@ mod tests {
 
     #[test]
     fn bands_take_turns_by_weight_and_none_starves() {
-        let inbox = Inbox::default();
+        let inbox = Inbox::new(Weights::default());
         let _acks = Priority::ALL.map(|priority| fill(&inbox, priority, 1_000));
-        let taken = inbox.take(600);
+        let taken = inbox.take(600, &mut Rooms::default());
         assert_eq!(Priority::ALL.map(|priority| count(&taken, priority)), [300, 200, 100]);
         assert_eq!(count(&taken[..6], Priority::Low), 1, "a turn of six serves every band");
     }
 
     #[test]
+    fn the_weights_can_be_chosen() {
+        let inbox = Inbox::new("1:1:8".parse().expect("weights"));
+        let _acks = Priority::ALL.map(|priority| fill(&inbox, priority, 1_000));
+        let taken = inbox.take(500, &mut Rooms::default());
+        assert_eq!(Priority::ALL.map(|priority| count(&taken, priority)), [50, 50, 400]);
+    }
+
+    #[test]
+    fn a_full_queue_holds_up_no_other() {
+        let inbox = Inbox::new(Weights::default());
+        let mail: QueueName = "mail".parse().expect("a name");
+        let _acks = fill_queue(&inbox, mail.clone(), Priority::High, 10);
+        let mut rooms = Rooms::with(&mail, 3);
+        assert_eq!(inbox.take(100, &mut rooms).len(), 3);
+        assert!(!inbox.has_some(&rooms) && inbox.has_some(&Rooms::default()));
+        let _more = fill(&inbox, Priority::Low, 10);
+        assert!(inbox.has_some(&rooms));
+        let taken = inbox.take(100, &mut rooms);
+        assert!(taken.len() == 10 && taken.iter().all(|(band, _)| band.queue != mail));
+        for (rescues, (band, dispatch)) in [1, 2].into_iter().zip(inbox.take(2, &mut Rooms::default())) {
+            inbox.set_aside(&band, dispatch, rescues);
+        }
+        assert!(inbox.has_one_alone(&Rooms::default()) && inbox.has_one_rescued_once(&Rooms::default()));
+        assert!(!inbox.has_one_alone(&rooms) && !inbox.has_one_rescued_once(&rooms));
+        assert!(inbox.take_alone(&mut rooms).is_none() && inbox.take_rescued_once(9, &mut rooms).is_empty());
+    }
+
+    #[test]
     fn a_band_alone_gets_every_turn() {
-        let inbox = Inbox::default();
+        let inbox = Inbox::new(Weights::default());
         let _acks = fill(&inbox, Priority::Low, 10);
-        assert_eq!(inbox.take(100).len(), 10);
-        assert!(inbox.take(1).is_empty());
+        assert_eq!(inbox.take(100, &mut Rooms::default()).len(), 10);
+        assert!(inbox.take(1, &mut Rooms::default()).is_empty());
     }
 
     #[test]
     fn what_is_put_back_comes_first_and_in_order() {
-        let inbox = Inbox::default();
+        let inbox = Inbox::new(Weights::default());
         let _acks = fill(&inbox, Priority::Normal, 5);
-        let taken = inbox.take(3);
+        let taken = inbox.take(3, &mut Rooms::default());
         let ids: Vec<_> = taken.iter().map(|(_, dispatch)| dispatch.dispatch.job_id).collect();
         inbox.put_back(taken);
-        let again: Vec<_> = inbox.take(3).iter().map(|(_, dispatch)| dispatch.dispatch.job_id).collect();
+        let again: Vec<_> =
+            inbox.take(3, &mut Rooms::default()).iter().map(|(_, dispatch)| dispatch.dispatch.job_id).collect();
         assert_eq!(again, ids);
     }
 
     #[test]
     fn what_is_set_aside_comes_only_when_asked_for_and_goes_with_its_band() {
-        let inbox = Inbox::default();
+        let inbox = Inbox::new(Weights::default());
         let _acks = fill(&inbox, Priority::Normal, 2);
-        let (band, first) = inbox.take(1).remove(0);
+        let (band, first) = inbox.take(1, &mut Rooms::default()).remove(0);
         inbox.set_aside(&band, first, 1);
-        assert_eq!((inbox.len(&band), inbox.take(10).len(), inbox.has_one_rescued_once()), (2, 1, true));
-        assert!(!inbox.has_one_alone() && inbox.take_rescued_once(0).is_empty());
-        let (_, again) = inbox.take_rescued_once(10).pop().expect("it was set aside");
+        assert_eq!(
+            (
+                inbox.len(&band),
+                inbox.take(10, &mut Rooms::default()).len(),
+                inbox.has_one_rescued_once(&Rooms::default())
+            ),
+            (2, 1, true)
+        );
+        assert!(
+            !inbox.has_one_alone(&Rooms::default()) && inbox.take_rescued_once(0, &mut Rooms::default()).is_empty()
+        );
+        let (_, again) = inbox.take_rescued_once(10, &mut Rooms::default()).pop().expect("it was set aside");
         inbox.set_aside(&band, again, 2);
-        assert!(inbox.has_one_alone() && !inbox.has_one_rescued_once());
-        let (_, again) = inbox.take_alone().expect("it was set aside");
+        assert!(inbox.has_one_alone(&Rooms::default()) && !inbox.has_one_rescued_once(&Rooms::default()));
+        let (_, again) = inbox.take_alone(&mut Rooms::default()).expect("it was set aside");
         inbox.set_aside(&band, again, 3);
         inbox.forget(&band);
-        assert!(inbox.take_alone().is_none());
+        assert!(inbox.take_alone(&mut Rooms::default()).is_none());
     }
 
     #[test]
     fn an_ack_reaches_the_consumer_it_came_from() {
-        let inbox = Inbox::default();
+        let inbox = Inbox::new(Weights::default());
         let mut acks = fill(&inbox, Priority::Normal, 2);
-        inbox.take(2).into_iter().for_each(|(_, dispatch)| dispatch.ack());
+        inbox.take(2, &mut Rooms::default()).into_iter().for_each(|(_, dispatch)| dispatch.ack());
         assert_eq!((acks.try_recv(), acks.try_recv()), (Ok(0), Ok(1)));
     }
 }

@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -133,6 +133,7 @@ impl Worker {
             if self.0.engine.0.board.check().is_ok() {
                 not_declared.after(self.undeclared().map_or(Ok(()), |queue| Err(NotConsuming::Undeclared(queue))));
             }
+            self.0.queue_rates.learn(&self.0.engine.0.board.queues());
             let wanted = self.wanted_bands();
             let (keep, stop): (BTreeMap<_, _>, BTreeMap<_, _>) =
                 running.into_iter().partition(|(band, _)| wanted.contains(band));
@@ -154,18 +155,24 @@ impl Worker {
 
     /// A queue that was chosen for this worker, and is not on the board.
     fn undeclared(&self) -> Option<QueueName> {
-        self.0.config.queues.iter().find(|queue| !self.0.engine.0.board.has_queue(queue)).cloned()
+        let mut chosen = self.0.config.queues.iter().map(|subscription| &subscription.queue);
+        chosen.find(|queue| !self.0.engine.0.board.has_queue(queue)).cloned()
+    }
+
+    /// Whether it takes from this queue, when there is one of that name.
+    pub(super) fn takes_from(&self, queue: &QueueName) -> bool {
+        let chosen = &self.0.config.queues;
+        chosen.is_empty() || chosen.iter().any(|subscription| subscription.queue == *queue)
     }
 
     fn wanted_bands(&self) -> BTreeSet<BandKey> {
-        let chosen = &self.0.config.queues;
         self.0
             .engine
             .0
             .board
             .queues()
             .into_iter()
-            .filter(|queue| !queue.paused && (chosen.is_empty() || chosen.contains(&queue.name)))
+            .filter(|queue| !queue.paused && self.takes_from(&queue.name))
             .flat_map(|queue| Priority::ALL.map(|priority| BandKey { queue: queue.name.clone(), priority }))
             .collect()
     }
@@ -183,7 +190,7 @@ impl Worker {
                     Ok(Ended::TooLittleInHand) => {}
                     Ok(Ended::NoRoom) => {
                         self.0.intake.set(&band, Intake::Resting);
-                        self.until_there_is_room().await;
+                        self.until_there_is_room(&band.queue).await;
                     }
                     Err(error) => {
                         self.0.intake.set(&band, Intake::Lost);
@@ -203,7 +210,8 @@ impl Worker {
 
     /// Consumes until it should be done in another way, or cannot be done.
     async fn consume_for_a_while(&self, band: &BandKey, trouble: &Trouble) -> Result<Ended, BrokerError> {
-        let prefetch = self.wanted_in_hand();
+        let queue = &band.queue;
+        let prefetch = self.wanted_in_hand(queue);
         let consumer = self.0.engine.broker().consume(band, prefetch).await?;
         self.0.intake.set(band, Intake::Consuming);
         trouble.over();
@@ -214,7 +222,7 @@ impl Worker {
         let mut full = Full::default();
         loop {
             let taken = self.0.inbox.departure();
-            let room = self.in_hand_limit().saturating_sub(self.0.inbox.len(band));
+            let room = self.in_hand_limit(queue).saturating_sub(self.0.inbox.len(band));
             let Consuming { consumer, acks } = &mut consuming;
             tokio::select! {
                 _ = acks.recv_many(&mut tags, 1_000) => {
@@ -227,10 +235,10 @@ impl Worker {
                 }
                 () = taken, if room == 0 => {}
                 _ = look.tick() => {
-                    if full.lasts(self.room() == 0, self.0.claimed.load(Ordering::Relaxed)) {
+                    if full.lasts(!self.has_room_for(queue), self.claimed_of(queue)) {
                         return Ok(Ended::NoRoom);
                     }
-                    if self.wanted_in_hand() >= 2 * prefetch {
+                    if self.wanted_in_hand(queue) >= 2 * prefetch {
                         return Ok(Ended::TooLittleInHand);
                     }
                 }
@@ -238,11 +246,15 @@ impl Worker {
         }
     }
 
-    async fn until_there_is_room(&self) {
+    fn has_room_for(&self, queue: &QueueName) -> bool {
+        self.room() > 0 && self.room_in(queue) > 0
+    }
+
+    async fn until_there_is_room(&self, queue: &QueueName) {
         loop {
             let mut room = std::pin::pin!(self.0.room.notified());
             room.as_mut().enable();
-            if self.room() > 0 {
+            if self.has_room_for(queue) {
                 return;
             }
             room.await;
@@ -250,14 +262,14 @@ impl Worker {
     }
 
     /// How much of one band to be given before it is acked: what there is room for, and what is finished while the
-    /// acks are under way.
-    fn wanted_in_hand(&self) -> usize {
-        (self.room() + 2 * self.0.pace.ahead()).max(1)
+    /// acks are under way; no more than may start of its queue.
+    fn wanted_in_hand(&self, queue: &QueueName) -> usize {
+        (self.room() + 2 * self.0.pace.ahead()).clamp(1, self.most_in_hand(queue))
     }
 
     /// How much of one band may be in hand: as much as the worker might claim at once.
-    fn in_hand_limit(&self) -> usize {
-        self.0.config.concurrency + self.0.pace.ahead()
+    fn in_hand_limit(&self, queue: &QueueName) -> usize {
+        (self.0.config.concurrency + self.0.pace.ahead()).min(self.most_in_hand(queue))
     }
 
     async fn give_back_what_waits_too_long(&self) {

@@ -1,19 +1,29 @@
 //! The worker: takes dispatches, claims jobs in batches, runs them, renews their leases, settles them.
 //!
 //! `intake` fills the inbox from the broker, `claim` turns what is in it into leases, `run` runs what is held,
-//! `settle` ends it, `threads` has those for work that keeps a processor busy, `heartbeat` keeps the leases, `reports` stores what handlers say, and `drain` gives back what cannot
-//! be finished.
+//! `settle` ends it, `threads` has those for work that keeps a processor busy, `heartbeat` keeps the leases, `reports`
+//! stores what handlers say, and `drain` gives back what cannot be finished. Dispatches of jobs that share a limit with
+//! others pass `gates` before their claim: `slots`, then `tokens`; `release` gives slots back.
 
 mod claim;
+mod config;
 mod drain;
+mod gates;
 mod heartbeat;
 mod held;
 mod inbox;
 mod intake;
+mod others;
+mod queue_rates;
+mod quotas;
+mod registers;
+mod release;
 mod reports;
 mod run;
 mod settle;
+mod slots;
 mod threads;
+mod tokens;
 
 use std::{
     sync::{
@@ -23,10 +33,11 @@ use std::{
     time::Duration,
 };
 
-use gristmill_common::{QueueName, Timestamp, WorkerId};
-use tokio::sync::{Notify, Semaphore};
+use gristmill_common::{Timestamp, WorkerId};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
+pub use config::{InvalidSubscription, InvalidWeights, Subscription, Weights, WorkerConfig};
 pub use intake::NotConsuming;
 pub use threads::ThreadsStuck;
 
@@ -41,36 +52,6 @@ pub enum NotWorking {
     /// It has no thread for work of class `Cpu`.
     #[error(transparent)]
     ThreadsStuck(#[from] ThreadsStuck),
-}
-
-/// How a worker works.
-#[derive(Debug, Clone)]
-pub struct WorkerConfig {
-    /// How many jobs it runs at once.
-    pub concurrency: usize,
-    /// How many threads run jobs of class `Cpu`, and how many processors one such job may use.
-    pub cpu_threads: usize,
-    /// The queues it takes from; all declared ones when empty.
-    pub queues: Vec<QueueName>,
-    /// How long a lease holds without a heartbeat.
-    pub lease: Duration,
-    /// How often it renews its leases.
-    pub heartbeat: Duration,
-    /// How long it lets jobs finish when it is told to stop.
-    pub drain: Duration,
-}
-
-impl Default for WorkerConfig {
-    fn default() -> Self {
-        Self {
-            concurrency: 64,
-            cpu_threads: std::thread::available_parallelism().map_or(1, usize::from),
-            queues: Vec::new(),
-            lease: Duration::from_secs(10),
-            heartbeat: Duration::from_secs(3),
-            drain: Duration::from_secs(8),
-        }
-    }
 }
 
 /// The most jobs that it claims ahead of its free slots.
@@ -88,6 +69,11 @@ struct Inner {
     id: WorkerId,
     started_at: Timestamp,
     inbox: inbox::Inbox,
+    quotas: quotas::Quotas,
+    queue_rates: queue_rates::QueueRates,
+    at_gates: gates::AtGates,
+    releases: release::Releases,
+    others: others::Others,
     held: held::Held,
     slots: Arc<Semaphore>,
     threads: threads::Threads,
@@ -108,6 +94,10 @@ struct Inner {
     not_claimed: Trouble,
     not_sorted: Trouble,
     not_put_off: Trouble,
+    not_read: Trouble,
+    not_swapped: Trouble,
+    not_parked: Trouble,
+    not_told: Trouble,
     not_loaded: Trouble,
     not_settled: Trouble,
     given_up: Trouble,
@@ -122,7 +112,12 @@ impl Worker {
         Self(Arc::new(Inner {
             id: WorkerId::fresh(),
             started_at: engine.clock().now(),
-            inbox: inbox::Inbox::default(),
+            inbox: inbox::Inbox::new(config.weights),
+            quotas: quotas::Quotas::of(&config.queues),
+            queue_rates: queue_rates::QueueRates::default(),
+            at_gates: gates::AtGates::default(),
+            releases: release::Releases::default(),
+            others: others::Others::default(),
             held: held::Held::default(),
             slots: Arc::new(Semaphore::new(config.concurrency)),
             threads: threads::Threads::new(config.cpu_threads),
@@ -139,6 +134,10 @@ impl Worker {
             not_claimed: Trouble::new("a claim got no clear answer; reading back what it holds"),
             not_sorted: Trouble::new("jobs that a claim did not get could not be read; trying again"),
             not_put_off: Trouble::new("jobs could not be put off; they are rung again by their own clocks"),
+            not_read: Trouble::new("slots and rates could not be read; their jobs wait"),
+            not_swapped: Trouble::new("slots and rates could not be changed; trying again"),
+            not_parked: Trouble::new("jobs whose gates are shut could not be parked; trying again"),
+            not_told: Trouble::new("jobs that wait for a slot were not told of one; trying again"),
             not_loaded: Trouble::new("payloads could not be read; their jobs are given back"),
             not_settled: Trouble::new("what became of jobs could not be stored; trying again"),
             given_up: Trouble::new("what became of jobs was not stored before their leases ended; they will run again"),
@@ -158,17 +157,20 @@ impl Worker {
     /// back uncharged.
     pub async fn run(&self) {
         let intake = tokio::spawn(self.clone().take_in());
-        let claims = tokio::spawn(self.clone().claim_what_comes());
+        let (to_gates, candidates) = mpsc::unbounded_channel();
+        let claims = tokio::spawn(self.clone().claim_what_comes(to_gates));
+        let gates = tokio::spawn(self.clone().keep_gates(candidates));
+        let releases = tokio::spawn(self.clone().give_slots_back());
         let heartbeats = tokio::spawn(self.clone().keep_leases());
         let leases = tokio::spawn(self.clone().watch_leases());
         let reports = tokio::spawn(self.clone().store_reports());
         let pace = tokio::spawn(self.clone().measure_pace());
         self.0.engine.shutdown().cancelled().await;
         // No more is claimed once these have stopped.
-        let _ = tokio::join!(intake, claims);
+        let _ = tokio::join!(intake, claims, gates);
         self.drain().await;
         self.0.stopped.cancel();
-        let _ = tokio::join!(heartbeats, leases, reports, pace);
+        let _ = tokio::join!(heartbeats, leases, reports, pace, releases);
         self.say_goodbye().await;
     }
 
@@ -183,7 +185,7 @@ impl Worker {
 
     /// How many more jobs it may hold now: its free slots, and what it finishes in a tenth of a second.
     fn room(&self) -> usize {
-        (self.0.config.concurrency + self.0.pace.ahead()).saturating_sub(self.0.held.len())
+        (self.0.config.concurrency + self.0.pace.ahead()).saturating_sub(self.0.held.len() + self.0.at_gates.len())
     }
 
     async fn measure_pace(self) {

@@ -69,6 +69,7 @@ impl Worker {
                 None => worker.judge(&hold, None),
             };
             worker.settle(&job, outcome).await;
+            worker.give_back_slot_of(&job);
             worker.0.held.release(&hold);
             worker.0.pace.finished_one();
             worker.0.room.notify_waiters();
@@ -137,21 +138,24 @@ impl Worker {
             JobInfo { id: job.key.id, tenant: job.key.tenant.clone(), attempt: job.attempt, trace: job.trace.clone() };
         let clock = engine.clock().clone();
         let (context, reports) = Context::new(info, clock, cancelled.clone(), self.0.config.cpu_threads, text);
-        self.0.held.reports_to(hold, reports.clone());
-        let class = handler.class();
-        let work = caught(async move { handler.run(payload, context).await });
-        let work: Work = match class {
-            Class::Io => Box::pin(work),
+        let thread = match handler.class() {
+            Class::Io => None,
             Class::Cpu => match self.thread(cancelled).await {
-                Some(thread) => Box::pin(async move {
-                    thread
-                        .run(work)
-                        .await
-                        .unwrap_or_else(|broke_off| Err(failure("panic", &broke_off.to_string(), true)))
-                }),
+                Some(thread) => Some(thread),
                 None if cancelled.is_cancelled() => return self.judge(hold, None),
                 None => return Outcome::GivenBack,
             },
+        };
+        // The process may have been frozen since the claim.
+        if !self.0.held.begins(hold, reports.clone()) {
+            return Outcome::Lost;
+        }
+        let work = caught(async move { handler.run(payload, context).await });
+        let work: Work = match thread {
+            None => Box::pin(work),
+            Some(thread) => Box::pin(async move {
+                thread.run(work).await.unwrap_or_else(|broke_off| Err(failure("panic", &broke_off.to_string(), true)))
+            }),
         };
         let outcome = self.see_through(job, hold, work, cancelled).await;
         self.store_last_lines(job, reports.take().lines).await;

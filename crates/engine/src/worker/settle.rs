@@ -24,7 +24,7 @@ const MOST_RESULT_BYTES: usize = 64 * 1024 * 1024;
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 
 /// What became of a settle.
-enum Settled {
+pub(super) enum Settled {
     /// It is written; this is the job afterwards.
     Written(Box<Job>),
     /// It is not, and never will be: the lease was lost.
@@ -109,7 +109,7 @@ impl Worker {
 
     /// Decides on the job as it was last seen and writes; after a refusal or an ambiguous reply reads the job and
     /// decides again.
-    async fn decide_and_write(
+    pub(super) async fn decide_and_write(
         &self,
         claimed: &Job,
         decide: impl Fn(&Job) -> Result<Change, IllegalTransition>,

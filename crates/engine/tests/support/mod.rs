@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
+pub mod counting;
 pub mod moody;
 
 use std::{sync::Arc, time::Duration};
@@ -12,7 +13,9 @@ use gristmill_common::{
     http::JobRequest,
     job::{Job, JobKey, Limits},
 };
-use gristmill_engine::{Engine, EngineConfig, Origin, Scheduler, SchedulerConfig, Worker, WorkerConfig};
+use gristmill_engine::{
+    Engine, EngineConfig, JobFilter, ListRequest, Order, Origin, Scheduler, SchedulerConfig, Worker, WorkerConfig,
+};
 use gristmill_handlers::{Class, Context, HandlerError, JobHandler, Registry, built_in, test_types};
 use gristmill_storage::{Claim, Store, Whom};
 use gristmill_testkit::{World, eventually};
@@ -207,6 +210,21 @@ impl Rig {
 
     pub async fn job(&self, key: &JobKey) -> Job {
         self.engine.job(key).await.expect("a job").job
+    }
+
+    /// All jobs of a tenant, the oldest first.
+    pub async fn jobs_of(&self, name: &str) -> Vec<Job> {
+        let (mut jobs, mut cursor) = (Vec::new(), None);
+        loop {
+            let (filter, order) = (JobFilter::default(), Order::OldestFirst);
+            let page = ListRequest { tenant: tenant(name), filter, order, cursor, limit: 1_000 };
+            let (some, next) = self.engine.list(page).await.expect("a page");
+            jobs.extend(some);
+            cursor = next;
+            if cursor.is_none() {
+                return jobs;
+            }
+        }
     }
 
     /// Waits until the job is in this state.

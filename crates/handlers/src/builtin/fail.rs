@@ -1,5 +1,7 @@
 //! `fail`: fails on purpose.
 
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +19,10 @@ pub struct Input {
     message: String,
     /// The first attempt that succeeds; without it none does.
     until_attempt: Option<u32>,
+    /// Whether the error says that another attempt may help; without it, it does.
+    retryable: Option<bool>,
+    /// The least wait before another attempt that the error asks for, in milliseconds; none without it.
+    min_delay_ms: Option<u64>,
 }
 
 /// What `fail` gives once it succeeds.
@@ -28,7 +34,8 @@ pub struct Output {
 
 impl JobHandler for Fail {
     const NAME: &'static str = "fail";
-    const DESCRIPTION: &'static str = "Fails, retryably, while the attempt is below `until_attempt`.";
+    const DESCRIPTION: &'static str =
+        "Fails while the attempt is below `until_attempt`; retryably, unless `retryable` is false.";
 
     type Input = Input;
     type Output = Output;
@@ -37,7 +44,12 @@ impl JobHandler for Fail {
         let attempt = context.attempt();
         match input.until_attempt {
             Some(first) if attempt >= first => Ok(Output { attempt }),
-            _ => Err(HandlerError::retryable("failed_on_purpose", input.message)),
+            _ => Err(HandlerError {
+                code: "failed_on_purpose".into(),
+                message: input.message,
+                retryable: input.retryable.unwrap_or(true),
+                min_delay: Duration::from_millis(input.min_delay_ms.unwrap_or(0)),
+            }),
         }
     }
 }
@@ -45,24 +57,33 @@ impl JobHandler for Fail {
 #[cfg(test)]
 mod tests {
     use gristmill_common::{Clock, JobId, Tenant};
+    use serde_json::json;
     use tokio_util::sync::CancellationToken;
 
     use super::*;
     use crate::JobInfo;
 
-    async fn attempt(attempt: u32, until_attempt: Option<u32>) -> Result<Output, HandlerError> {
+    async fn attempt(attempt: u32, input: serde_json::Value) -> Result<Output, HandlerError> {
         let info = JobInfo { id: JobId::fresh(), tenant: Tenant::default(), attempt, trace: None };
         let (context, _) = Context::new(info, Clock::start(), CancellationToken::new(), 1, None);
-        Fail.run(Input { message: "no".into(), until_attempt }, context).await
+        Fail.run(serde_json::from_value(input).expect("an input"), context).await
     }
 
     #[tokio::test]
     async fn it_fails_retryably_until_its_attempt() {
         let failed = Err(HandlerError::retryable("failed_on_purpose", "no"));
-        assert_eq!(attempt(1, None).await, failed);
-        assert_eq!(attempt(1000, None).await, failed);
-        assert_eq!(attempt(2, Some(3)).await, failed);
-        assert_eq!(attempt(3, Some(3)).await, Ok(Output { attempt: 3 }));
-        assert_eq!(attempt(4, Some(3)).await, Ok(Output { attempt: 4 }));
+        assert_eq!(attempt(1, json!({"message": "no"})).await, failed);
+        assert_eq!(attempt(1000, json!({"message": "no"})).await, failed);
+        assert_eq!(attempt(2, json!({"message": "no", "until_attempt": 3})).await, failed);
+        assert_eq!(attempt(3, json!({"message": "no", "until_attempt": 3})).await, Ok(Output { attempt: 3 }));
+        assert_eq!(attempt(4, json!({"message": "no", "until_attempt": 3})).await, Ok(Output { attempt: 4 }));
+    }
+
+    #[tokio::test]
+    async fn its_error_says_what_it_is_told_to() {
+        let fatal = HandlerError::fatal("failed_on_purpose", "no");
+        assert_eq!(attempt(1, json!({"message": "no", "retryable": false})).await, Err(fatal));
+        let later = HandlerError::retryable("failed_on_purpose", "no").after(Duration::from_millis(700));
+        assert_eq!(attempt(1, json!({"message": "no", "min_delay_ms": 700})).await, Err(later));
     }
 }

@@ -1,9 +1,11 @@
 //! The job types that come with Gristmill, one per file.
 
+mod crash;
 mod fail;
 mod sleep;
 mod word_count;
 
+pub use crash::Crash;
 pub use fail::Fail;
 pub use sleep::Sleep;
 pub use word_count::WordCount;
@@ -18,10 +20,10 @@ pub fn built_in() -> Result<Registry, RegistryError> {
     Registry::default().with(WordCount)
 }
 
-/// Adds the types for trying things out and for tests: `sleep` and `fail`.
+/// Adds the types for trying things out and for tests: `sleep`, `fail` and `crash`.
 ///
 /// # Errors
 /// The registry has a type of one of these names already.
 pub fn test_types(registry: Registry) -> Result<Registry, RegistryError> {
-    registry.with(Sleep)?.with(Fail)
+    registry.with(Sleep)?.with(Fail)?.with(Crash)
 }

@@ -1,5 +1,6 @@
 //! The answers to "are you alive?", "are you ready?" and "how do you fare?", for any process.
 
+mod breakers;
 mod readiness;
 mod server;
 

@@ -2,8 +2,12 @@
 
 use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
 
+use gristmill_common::breaker::{Reading, State};
 use serde::{Deserialize, Serialize};
 use tokio::{sync::Mutex, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::breakers::Breakers;
 
 /// A check that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -23,6 +27,7 @@ type Pending = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 #[derive(Clone, Default)]
 pub struct Readiness {
     checks: Vec<Check>,
+    breakers: Breakers,
 }
 
 #[derive(Clone)]
@@ -41,6 +46,9 @@ pub struct Report {
     pub status: Status,
     /// Each check by its name.
     pub checks: BTreeMap<String, CheckResult>,
+    /// How each breaker stands, by its name. They are shown, and not judged: a check asks what they guard.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub breakers: BTreeMap<String, State>,
 }
 
 /// Whether work should be sent here.
@@ -106,6 +114,18 @@ impl Readiness {
         self.and(name, Weight::Shown, check)
     }
 
+    /// With a breaker to show.
+    #[must_use]
+    pub fn breaker(mut self, name: &'static str, read: impl Fn() -> Reading + Send + Sync + 'static) -> Self {
+        self.breakers.add(name, read);
+        self
+    }
+
+    /// Keeps the metrics of the breakers up to date until `shutdown`.
+    pub async fn measure(self, shutdown: CancellationToken) {
+        self.breakers.measure(shutdown).await;
+    }
+
     fn and<F, E>(mut self, name: &'static str, weight: Weight, check: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Result<(), E>> + Send + 'static,
@@ -131,7 +151,7 @@ impl Readiness {
             }
             checks.insert(check.name.to_owned(), result);
         }
-        Report { status, checks }
+        Report { status, checks, breakers: self.breakers.states().collect() }
     }
 }
 

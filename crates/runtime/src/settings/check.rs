@@ -1,7 +1,8 @@
 //! The bounds of the settings, and what must hold between them.
 
-use std::{fmt::Display, ops::RangeInclusive};
+use std::{collections::BTreeSet, fmt::Display, ops::RangeInclusive};
 
+use gristmill_engine::Subscription;
 use tracing_subscriber::EnvFilter;
 
 use super::Settings;
@@ -24,8 +25,13 @@ pub(super) fn problems(settings: &Settings) -> Vec<(&'static str, String)> {
     found.within("http.keep_alive_ms", http.keep_alive_ms, 0..=DAY_MS);
     found.within("http.max_wait_seconds", http.max_wait_seconds, 0..=60);
     found.within("http.threads", http.threads, 0..=1_024);
+    found.within("http.max_in_flight", http.max_in_flight, 1..=1_000_000);
+    found.within("http.max_body_memory", http.max_body_memory, 1..=1024 * GIB);
     if http.max_batch_bytes < http.max_json_bytes {
         found.add("http.max_batch_bytes", "must be at least http.max_json_bytes");
+    }
+    if http.max_body_memory < http.max_batch_bytes as u64 {
+        found.add("http.max_body_memory", "must be at least http.max_batch_bytes");
     }
 
     found.within("worker.concurrency", worker.concurrency, 0..=100_000);
@@ -33,6 +39,12 @@ pub(super) fn problems(settings: &Settings) -> Vec<(&'static str, String)> {
     found.within("worker.heartbeat_ms", worker.heartbeat_ms, 10..=DAY_MS);
     found.within("worker.lease_ms", worker.lease_ms, SHORTEST_LEASE_MS..=DAY_MS);
     found.within("worker.drain_ms", worker.drain_ms, 0..=DAY_MS);
+    let mut subscribed = BTreeSet::new();
+    for Subscription { queue, .. } in &worker.queues {
+        if !subscribed.insert(queue) {
+            found.add("worker.queues", format!("has the queue `{queue}` twice"));
+        }
+    }
     if worker.lease_ms < worker.heartbeat_ms.saturating_mul(3) {
         found.add("worker.lease_ms", "must be at least 3 x worker.heartbeat_ms");
     }
@@ -46,6 +58,7 @@ pub(super) fn problems(settings: &Settings) -> Vec<(&'static str, String)> {
 
     found.within("retention.days", retention.days, 1..=36_500);
     found.within("retention.failed_days", retention.failed_days, 1..=36_500);
+    found.within("retention.cancelled_days", retention.cancelled_days, 0..=36_500);
 
     if let Err(error) = EnvFilter::try_new(&log.filter) {
         found.add("log.filter", format!("is no filter: {error}"));

@@ -8,6 +8,7 @@ mod url;
 use std::net::SocketAddr;
 
 use gristmill_common::QueueName;
+use gristmill_engine::{Subscription, Weights};
 use serde::Deserialize;
 
 pub use error::{Origin, Problem, SettingsError};
@@ -62,6 +63,10 @@ pub struct Http {
     pub max_wait_seconds: u64,
     /// Threads that serve HTTP; 0 takes one for each core.
     pub threads: usize,
+    /// How many requests that change something are worked on at once.
+    pub max_in_flight: usize,
+    /// How much room the bodies of requests have in memory, in bytes.
+    pub max_body_memory: u64,
 }
 
 /// Where jobs are kept.
@@ -100,7 +105,7 @@ pub enum AuthMode {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Handlers {
-    /// Whether `sleep` and `fail` are among them.
+    /// Whether `sleep`, `fail` and `crash` are among them.
     pub test_types: bool,
 }
 
@@ -120,8 +125,10 @@ pub struct Worker {
     pub concurrency: usize,
     /// Threads for handlers that compute; 0 takes one for each core.
     pub cpu_threads: usize,
-    /// The queues to take from; none means all that are declared.
-    pub queues: Vec<QueueName>,
+    /// The queues to take from, and how many jobs of each at once; none means all that are declared.
+    pub queues: Vec<Subscription>,
+    /// How often each band is served.
+    pub weights: Weights,
     /// How long a job stays with a silent worker, in milliseconds.
     pub lease_ms: u64,
     /// How often a worker says that it is there, in milliseconds.
@@ -146,10 +153,12 @@ pub struct Scheduler {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Retention {
-    /// Succeeded and cancelled jobs, in days.
+    /// Succeeded jobs, in days.
     pub days: u32,
     /// Failed jobs, in days.
     pub failed_days: u32,
+    /// Cancelled jobs, in days; 0 means as long as succeeded ones.
+    pub cancelled_days: u32,
 }
 
 /// What is logged, and how.

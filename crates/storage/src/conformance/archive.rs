@@ -149,7 +149,7 @@ async fn populate(store: &Arc<dyn Store>) -> (BlobRef, Bytes) {
         insert(store, [new]).await;
         let lines = (0..n % 4).map(|line| LogLine { at: at(1), attempt: 1, message: format!("line {line}") });
         store.append_logs(lines.map(|line| (key.clone(), line)).collect()).await.expect("a log");
-        for step in 0..random.u64(0..6) {
+        for step in 0..random.u64(0..9) {
             let job = get(store, &key).await;
             if let Ok(change) = random_event(&mut random, &job, at(100 + step)) {
                 store.apply(vec![change]).await.expect("an answer");

@@ -1,11 +1,12 @@
 //! Changes: each one compare-and-set.
 
 use gristmill_common::{
-    LeaseId, State,
-    job::{Change, Guard, Limits, Set},
+    LeaseId, Part, State,
+    job::{Backoff, Change, Failure, Guard, Job, Limits, Set, What},
 };
 
-use super::{Backend, at, claim_of, get, insert, job};
+use super::{Backend, at, claim_of, get, insert, job, succeed, text};
+use crate::Whom;
 
 /// Whichever part of a guard does not hold, nothing is written.
 pub async fn every_part_of_a_guard_is_checked(backend: &dyn Backend) {
@@ -80,4 +81,100 @@ pub async fn one_of_racing_changes_wins(backend: &dyn Backend) {
     let made = answers.into_iter().filter(|answer| answer.as_ref().expect("an answer")[0].is_some()).count();
     assert_eq!(made, 1);
     assert_eq!(get(&store, &new.job.key).await.version, 2);
+}
+
+/// A payload that comes with a change takes the place of the one before in the same step, and none does whose change
+/// was refused. What the worker gets is the last one.
+pub async fn a_payload_is_replaced_with_its_change_or_not_at_all(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let mut new = job(at(0));
+    new.job.state = State::Scheduled;
+    (new.payload, new.text) = (text("[\"first\"]"), Some(text("beside it")));
+    let key = new.job.key.clone();
+    insert(&store, [new.clone()]).await;
+    let payload = async || store.body(&key, Part::Payload).await.expect("an answer");
+
+    let first = new.job.put_off(text("[\"second\"]"), at(10)).expect("it is scheduled");
+    let put_off = store.apply(vec![first.clone()]).await.expect("a change").remove(0).expect("its guard holds");
+    assert_eq!((put_off.wake_at, put_off.version), (at(10), 2));
+    assert_eq!(payload().await, Some(text("[\"second\"]")));
+
+    // Its first reading is old by now: as a change, and as one whose answer was lost and that is sent again.
+    for stale in [first, new.job.put_off(text("[\"never\"]"), at(20)).expect("it was scheduled")] {
+        assert_eq!(store.apply(vec![stale]).await.expect("an answer"), [None]);
+    }
+    assert_eq!((payload().await, get(&store, &key).await), (Some(text("[\"second\"]")), put_off.clone()));
+
+    // In one call with others: one is refused, one replaces, and each is answered in its place.
+    let other = job(at(0));
+    insert(&store, [other.clone()]).await;
+    let answers = store
+        .apply(vec![
+            other.job.ring(at(1)).expect("it is queued"),
+            new.job.put_off(text("[\"late\"]"), at(30)).expect("it was scheduled"),
+            put_off.put_off(text("[\"third\"]"), at(40)).expect("it is scheduled"),
+        ])
+        .await
+        .expect("an answer");
+    assert_eq!(answers.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false, true]);
+    let third = answers[2].as_ref().expect("it was changed");
+    store.apply(vec![third.due(at(40)).expect("it is scheduled")]).await.expect("a change");
+    let claimed = store.claim(claim_of(std::slice::from_ref(&key), at(41))).await.expect("a claim").remove(0);
+    assert_eq!((claimed.payload, claimed.text), (text("[\"third\"]"), Some(text("beside it"))));
+    assert_eq!(store.body(&other.job.key, Part::Payload).await.expect("an answer"), Some(other.payload));
+}
+
+/// Each claim in a history says which attempt it was, whether the one before was charged or given back.
+pub async fn the_history_tells_every_attempt(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let mut news = [job(at(0)), job(at(0))];
+    news.iter_mut().for_each(|new| new.job.backoff = Backoff::None {});
+    let keys = news.each_ref().map(|new| new.job.key.clone());
+    insert(&store, news).await;
+    let limits = Limits::default();
+    let failure =
+        Failure { code: "boom".into(), message: String::new(), retryable: true, min_delay: std::time::Duration::ZERO };
+    let apply = async |change: Change| -> Job {
+        store.apply(vec![change]).await.expect("a change").remove(0).expect("its guard holds")
+    };
+
+    // Two jobs under one lease, of which one has come further than the other.
+    let first = store.claim(claim_of(&keys[..1], at(1))).await.expect("a claim").remove(0).job;
+    let failed = apply(first.fail(&failure, at(2), &limits, 0.5).expect("it runs")).await;
+    apply(failed.due(at(3)).expect("it is scheduled")).await;
+    let batch = crate::Claim { whom: Whom::NeverRescued, ..claim_of(&keys, at(4)) };
+    let claimed = store.claim(batch).await.expect("a claim");
+    assert_eq!(claimed.iter().map(|claimed| claimed.job.attempt).collect::<Vec<_>>(), [2, 1]);
+    apply(claimed[0].job.release(at(5), &limits).expect("it runs")).await;
+    apply(claimed[1].job.rescue(at(20_000), &limits).expect("it runs")).await;
+    for key in &keys {
+        let last = store.claim(claim_of(std::slice::from_ref(key), at(20_001))).await.expect("a claim").remove(0).job;
+        apply(succeed(&last, at(20_002))).await;
+    }
+    let told = async |key| -> Vec<(What, Option<u32>)> {
+        get(&store, key).await.history.entries().map(|entry| (entry.what, entry.attempt)).collect()
+    };
+    assert_eq!(
+        told(&keys[0]).await,
+        [
+            (What::Created, None),
+            (What::Claimed, Some(1)),
+            (What::RetryScheduled, Some(1)),
+            (What::Due, None),
+            (What::Claimed, Some(2)),
+            (What::Released, None),
+            (What::Claimed, Some(2)),
+            (What::Succeeded, Some(2)),
+        ]
+    );
+    assert_eq!(
+        told(&keys[1]).await,
+        [
+            (What::Created, None),
+            (What::Claimed, Some(1)),
+            (What::Rescued, None),
+            (What::Claimed, Some(1)),
+            (What::Succeeded, Some(1)),
+        ]
+    );
 }

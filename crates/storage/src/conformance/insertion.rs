@@ -90,6 +90,13 @@ pub async fn every_field_comes_back(backend: &dyn Backend) {
     full.gates = Some(Box::new(every_gate()));
     full.version = 77;
     full.history.push(HistoryEntry { worker: full.worker, ..HistoryEntry::new(at(4), What::Claimed) });
+    full.history.push(HistoryEntry { attempt: Some(2), ..HistoryEntry::new(at(5), What::Claimed) });
+    full.history.push(HistoryEntry {
+        attempt: Some(u32::MAX),
+        code: Some("boom".into()),
+        message: Some("a \"quoted\"\nline\0".into()),
+        ..HistoryEntry::new(at(6), What::Failed)
+    });
     insert(&store, [new.clone()]).await;
     assert_eq!(get(&store, &new.job.key).await, new.job);
 }

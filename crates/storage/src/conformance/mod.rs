@@ -68,6 +68,8 @@ macro_rules! conformance_suite {
                 every_part_of_a_guard_is_checked,
                 each_change_of_a_batch_stands_alone,
                 one_of_racing_changes_wins,
+                a_payload_is_replaced_with_its_change_or_not_at_all,
+                the_history_tells_every_attempt,
             ]
             lists: [
                 every_filter_filters,

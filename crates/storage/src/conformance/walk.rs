@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use gristmill_common::{
-    Body, JobId, LeaseId, State, Timestamp, WorkerId,
+    Body, JobId, LeaseId, Part, State, Timestamp, WorkerId,
     job::{Backoff, Change, Failure, IllegalTransition, Job, Limits, Progress},
 };
 
@@ -22,7 +22,7 @@ pub(super) fn random_event(random: &mut fastrand::Rng, job: &Job, now: Timestamp
         retryable,
         min_delay: Duration::from_millis(20),
     };
-    match random.u8(0..13) {
+    match random.u8(0..15) {
         0 => job.due(now),
         1 => job.ring(now),
         2 => job.postpone(now),
@@ -34,6 +34,8 @@ pub(super) fn random_event(random: &mut fastrand::Rng, job: &Job, now: Timestamp
         9 => job.rescue(now, &limits),
         10 => job.cancel(now, &limits),
         11 => job.expire(now, &limits),
+        12 => job.park(now, now + Duration::from_millis(15)),
+        13 => job.put_off(text(&random.u32(..).to_string()), now + Duration::from_millis(15)),
         _ => job.run_again(now, 2),
     }
 }
@@ -52,9 +54,9 @@ async fn walk(store: &Arc<dyn Store>, random: &mut fastrand::Rng) {
     new.job.key.id = JobId::fresh();
     new.job.backoff = Backoff::Fixed { delay_ms: 5 };
     insert(store, [new.clone()]).await;
-    let mut model = new.job;
+    let mut model = new.job.clone();
     let mut stale = model.clone();
-    let mut result: Option<Body> = None;
+    let (mut payload, mut result) = (new.payload, None::<Body>);
     for step in 0..STEPS {
         let now = at(step as u64 * 10);
         if random.u8(0..4) == 0 {
@@ -66,9 +68,9 @@ async fn walk(store: &Arc<dyn Store>, random: &mut fastrand::Rng) {
             let read = if random.u8(0..4) == 0 { &stale } else { &model };
             let Ok(change) = random_event(random, read, now) else { continue };
             let answer = store.apply(vec![change.clone()]).await.expect("an answer").remove(0);
-            let sent = change.result.clone();
+            let sent = (change.payload.clone(), change.result.clone());
             if change.apply(&mut model) {
-                result = sent.or(result);
+                (payload, result) = (sent.0.unwrap_or(payload), sent.1.or(result));
                 assert_eq!(answer.as_ref(), Some(&model), "step {step}");
             } else {
                 assert_eq!(answer, None, "step {step}");
@@ -76,6 +78,8 @@ async fn walk(store: &Arc<dyn Store>, random: &mut fastrand::Rng) {
         }
         let found = store.get(&model.key).await.expect("an answer").expect("it is there");
         assert_eq!((&found.job, &found.result), (&model, &result), "step {step}");
+        let stored = store.body(&model.key, Part::Payload).await.expect("an answer");
+        assert_eq!(stored.as_ref(), Some(&payload), "step {step}");
     }
 }
 

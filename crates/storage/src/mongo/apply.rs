@@ -36,7 +36,7 @@ impl Work for Changes {
     type Answer = Option<Job>;
 
     fn bytes(change: &Change) -> usize {
-        change.result.as_ref().map_or(0, inline_bytes)
+        bodies_of(change).map(inline_bytes).sum()
     }
 
     /// What is read back is a job after one change; a second change of it is for the next command.
@@ -111,13 +111,23 @@ async fn send(
     Ok(changes.into_iter().enumerate().map(answer).collect())
 }
 
-/// Carries changes out. The blob of a result is taken first, and let go of again if its change was not made.
+/// What a change brings.
+fn bodies_of(change: &Change) -> impl Iterator<Item = &Body> {
+    change.payload.iter().chain(&change.result)
+}
+
+/// Carries changes out. The blob of a body is taken first, and let go of again if its change was not made.
 pub(super) async fn apply(store: &super::MongoStore, changes: Vec<Change>) -> Result<Vec<Option<Job>>, StoreError> {
-    let brought = |(place, change): (usize, &Change)| match &change.result {
-        Some(Body::Blob(blob)) => Some((place, blobs::Taken { id: blob.id, owner: change.key.clone() })),
-        _ => None,
-    };
-    let brought: Vec<_> = changes.iter().enumerate().filter_map(brought).collect();
+    let brought: Vec<_> = changes
+        .iter()
+        .enumerate()
+        .flat_map(|(place, change)| {
+            bodies_of(change).filter_map(move |body| match body {
+                Body::Blob(blob) => Some((place, blobs::Taken { id: blob.id, owner: change.key.clone() })),
+                Body::Inline(_) => None,
+            })
+        })
+        .collect();
     if brought.is_empty() {
         return store.changes.write(changes).await;
     }

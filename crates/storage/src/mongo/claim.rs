@@ -57,7 +57,7 @@ fn take(claim: &Claim) -> RawDocumentBuf {
     for field in [cstr!("attempt"), cstr!("claims"), cstr!("version"), cstr!("total")] {
         update.increase(field, 1);
     }
-    update.push(cstr!("history"), history::push(&entry));
+    update.push(cstr!("history"), history::push_claim(&entry));
     for field in [&LANE, &DEADLINE] {
         update.rename(field, State::Queued, State::Running);
     }

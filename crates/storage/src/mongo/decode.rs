@@ -140,7 +140,7 @@ fn read(document: &RawDocument) -> Result<Record, Fault> {
             "gates" => {
                 job.gates = Some(serde_json::from_str(cell.text()?).map_err(|error| cell.wrong(error))?);
             }
-            "first" => history.first = Some(history::read(cell.document()?)?),
+            "first" => history.first = Some(history::read(cell.document()?)?.entry),
             "history" => {
                 for entry in cell.array()? {
                     let entry = entry?.as_document().ok_or_else(|| cell.wrong("an entry is no document"))?;
@@ -162,7 +162,7 @@ fn read(document: &RawDocument) -> Result<Record, Fault> {
     if seen != 5 {
         return Err(wrong(document, "state", "the record is not whole"));
     }
-    job.history = history.join()?;
+    job.history = history.join(job.attempt)?;
     record.job = job;
     Ok(record)
 }

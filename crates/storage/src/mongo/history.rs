@@ -5,7 +5,7 @@ use gristmill_common::{
     Timestamp,
     job::{History, HistoryEntry, MAX_ENTRIES, What},
 };
-use mongodb::bson::{RawArrayBuf, RawDocument, RawDocumentBuf, raw::cstr, rawdoc};
+use mongodb::bson::{RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf, raw::cstr, rawdoc};
 
 use super::{document::time, fault::Fault};
 
@@ -31,24 +31,49 @@ const WORDS: [(What, &str); 12] = [
 #[derive(Default)]
 pub(super) struct Parts {
     pub(super) first: Option<HistoryEntry>,
-    pub(super) rest: Vec<HistoryEntry>,
+    pub(super) rest: Vec<Line>,
     pub(super) total: u32,
 }
 
+/// An entry as its document has it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Line {
+    pub(super) entry: HistoryEntry,
+    /// It is a claim that counted the job's attempts up, and does not say how far.
+    pub(super) counted: bool,
+}
+
 impl Parts {
-    /// The history.
-    pub(super) fn join(self) -> Result<History, Fault> {
-        let kept = self.first.iter().len() + self.rest.len();
-        if self.total as usize <= kept {
+    /// The history of a job that has come to this attempt.
+    pub(super) fn join(self, attempt: u32) -> Result<History, Fault> {
+        let entries: Vec<HistoryEntry> = self.first.into_iter().chain(with_attempts(self.rest, attempt)).collect();
+        if self.total as usize <= entries.len() {
             let mut history = History::default();
-            self.first.into_iter().chain(self.rest).for_each(|entry| history.push(entry));
+            entries.into_iter().for_each(|entry| history.push(entry));
             return Ok(history);
         }
         // Entries were left out, and only the form in which it is sent knows how many.
-        let entries: Vec<HistoryEntry> = self.first.into_iter().chain(self.rest).collect();
         serde_json::from_value(serde_json::json!({ "entries": entries, "total": self.total }))
             .map_err(|error| Fault::Corrupt(format!("a history: {error}")))
     }
+}
+
+/// Tells the claims that do not say it which attempt they were, back from the job's last one: only a claim counts up,
+/// and only a release or a rescue counts down.
+fn with_attempts(mut lines: Vec<Line>, mut attempt: u32) -> impl Iterator<Item = HistoryEntry> {
+    for Line { entry, counted } in lines.iter_mut().rev() {
+        match entry.what {
+            What::Claimed => {
+                if *counted {
+                    entry.attempt = Some(attempt);
+                }
+                attempt = attempt.saturating_sub(1);
+            }
+            What::Released | What::Rescued => attempt = attempt.saturating_add(1),
+            _ => {}
+        }
+    }
+    lines.into_iter().map(|line| line.entry)
 }
 
 /// Appends a new job's history.
@@ -89,17 +114,29 @@ fn entry(entry: &HistoryEntry) -> RawDocumentBuf {
     document
 }
 
+/// The `$push` that adds a claim's entry. A claim of many jobs is one update, which cannot tell each its attempt: the
+/// entry has none, and says so.
+pub(super) fn push_claim(added: &HistoryEntry) -> RawDocumentBuf {
+    let mut each = RawArrayBuf::new();
+    let mut document = entry(added);
+    document.append(cstr!("attempt"), RawBsonRef::Null);
+    each.push(document);
+    rawdoc! { "$each": each, "$slice": -REST }
+}
+
 /// Reads an entry.
-pub(super) fn read(document: &RawDocument) -> Result<HistoryEntry, Fault> {
+pub(super) fn read(document: &RawDocument) -> Result<Line, Fault> {
     let word = document.get_str("what")?;
     let what = WORDS.iter().find(|(_, known)| *known == word).map(|(what, _)| *what);
     let what = what.ok_or_else(|| Fault::Corrupt(format!("a history has `{word}`")))?;
     let at = Timestamp::from_millis(document.get_datetime("at")?.timestamp_millis());
     let mut entry = HistoryEntry::new(at, what);
+    let mut counted = false;
     for field in document.iter() {
         let (field, value) = field?;
-        if let ("attempt", Some(attempt)) = (field.as_str(), value.as_i64()) {
-            entry.attempt = u32::try_from(attempt).ok();
+        if field == "attempt" {
+            counted = value.as_null().is_some();
+            entry.attempt = value.as_i64().and_then(|attempt| u32::try_from(attempt).ok());
         }
         match (field.as_str(), value.as_str()) {
             ("worker", Some(id)) => {
@@ -110,7 +147,7 @@ pub(super) fn read(document: &RawDocument) -> Result<HistoryEntry, Fault> {
             _ => {}
         }
     }
-    Ok(entry)
+    Ok(Line { entry, counted })
 }
 
 #[cfg(test)]
@@ -134,12 +171,37 @@ mod tests {
         append(&mut document, &history);
         let rest = document.get_array("history").expect("entries").into_iter();
         let parts = Parts {
-            first: Some(read(document.get_document("first").expect("an entry")).expect("it is read")),
+            first: Some(read(document.get_document("first").expect("an entry")).expect("it is read").entry),
             rest: rest
                 .map(|entry| read(entry.expect("a value").as_document().expect("an entry")).expect("it is read"))
                 .collect(),
             total: document.get_i64("total").expect("a number") as u32,
         };
-        assert_eq!(parts.join().expect("a history"), history);
+        assert_eq!(parts.join(0).expect("a history"), history);
+    }
+
+    #[test]
+    fn a_claim_is_told_its_attempt_by_what_came_after_it() {
+        let line = |n, what, counted| Line { entry: HistoryEntry::new(Timestamp::from_millis(n), what), counted };
+        let lines = [
+            (What::Claimed, Some(1)),
+            (What::RetryScheduled, None),
+            (What::Due, None),
+            (What::Claimed, Some(2)),
+            (What::Rescued, None),
+            (What::Claimed, Some(2)),
+            (What::Released, None),
+            (What::Claimed, Some(2)),
+            (What::Failed, None),
+            (What::RetriedByHand, None),
+            (What::Claimed, Some(3)),
+        ];
+        let rest = lines.iter().zip(0..).map(|((what, _), n)| line(n, *what, *what == What::Claimed)).collect();
+        let history = Parts { first: None, rest, total: 11 }.join(3).expect("a history");
+        let told: Vec<_> = history.entries().map(|entry| (entry.what, entry.attempt)).collect();
+        assert_eq!(told, lines);
+        // One that was stored by an older build, or came from an archive, stays as it is.
+        let old = Parts { first: None, rest: vec![line(0, What::Claimed, false)], total: 1 }.join(1);
+        assert_eq!(old.expect("a history").entries().next().and_then(|entry| entry.attempt), None);
     }
 }

@@ -41,7 +41,13 @@ use tokio::{
 };
 
 use self::{
-    apply::Changes, batcher::Batcher, counts::Counts, insert::Inserts, known::Known, link::Link, logs::Lines,
+    apply::Changes,
+    batcher::Batcher,
+    counts::Counts,
+    insert::Inserts,
+    known::Known,
+    link::{Link, Standing},
+    logs::Lines,
     pool::Place, server::Server, supervisor::Supervisor,
 };
 use crate::{Migration, StoreError, bounds::Bounds};
@@ -67,7 +73,7 @@ impl MongoStore {
     /// The URL is malformed.
     pub(crate) fn open(url: &str, clock: &Clock) -> Result<Self, StoreError> {
         let place = Place::parse(url)?;
-        let (standing, stands) = watch::channel(Err(Supervisor::not_yet()));
+        let (standing, stands) = watch::channel(Standing::unknown(Supervisor::not_yet()));
         let supervisor = Supervisor { place, clock: clock.clone(), standing, trouble: Arc::new(Notify::new()) };
         let link = Link::new(stands);
         let known = Known::default();

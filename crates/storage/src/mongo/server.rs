@@ -1,7 +1,11 @@
 //! One round trip: a command, its reply, and how long that may take.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
+use gristmill_common::breaker::{Breaker, Outcome, Reading, Rule};
 use mongodb::{
     Database,
     bson::{Document, RawArrayBuf, RawDocument, RawDocumentBuf, rawdoc},
@@ -12,6 +16,7 @@ use super::{
     fault::{Fault, Written},
     pool::COMMAND,
 };
+use crate::StoreError;
 
 /// How long a call may take, with the search for a server.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -22,12 +27,20 @@ const READ_TIMEOUT_MS: i32 = 4_500;
 /// More documents than any read asks for: one reply has them all, if they fit.
 const ONE_BATCH: i32 = 20_000;
 
+/// When writes are left alone although the server answers: it may have lost its majority, or its disk hangs. Whoever asks
+/// would wait for seconds, and hold a connection meanwhile, which reads need. Short waits: a write that comes back in time
+/// keeps leases.
+const WRITES: Rule =
+    Rule { failures: 5, first_wait: Duration::from_millis(200), longest_wait: Duration::from_secs(1) };
+
 /// A database, once the way to it is known.
 #[derive(Clone)]
 pub(super) struct Server {
     database: Database,
     /// Rung when a call failed in a way that makes one ask whether the server is still there.
     trouble: Arc<Notify>,
+    /// Around the writes.
+    writes: Arc<Mutex<Breaker>>,
 }
 
 /// What a read has to see.
@@ -41,7 +54,7 @@ pub(super) enum Sees {
 
 impl Server {
     pub(super) fn new(database: Database, trouble: Arc<Notify>) -> Self {
-        Self { database, trouble }
+        Self { database, trouble, writes: Arc::new(Mutex::new(Breaker::new(WRITES))) }
     }
 
     /// Runs a command that answers with one document.
@@ -134,7 +147,29 @@ impl Server {
     async fn write(&self, name: &'static str, mut command: RawDocumentBuf) -> Result<Written, Fault> {
         let concern = rawdoc! { "w": "majority", "j": true, "wtimeout": WRITE_TIMEOUT_MS };
         command.append(mongodb::bson::raw::cstr!("writeConcern"), concern);
-        Written::read(&self.run(name, command).await?)
+        let permit = self.breaker(|writes| writes.admit(Instant::now())).map_err(StoreError::unavailable)?;
+        let written = self.run(name, command).await.and_then(|reply| Written::read(&reply));
+        let outcome = match &written {
+            Err(Fault::Unconfirmed(_)) => Outcome::Failed,
+            Err(fault) if fault.is_about_the_server() => Outcome::Failed,
+            Ok(_) | Err(_) => Outcome::Answered,
+        };
+        self.breaker(|writes| writes.hear(permit, outcome, Instant::now()));
+        written
+    }
+
+    /// How the breaker around the writes stands.
+    pub(super) fn writes(&self) -> Reading {
+        self.breaker(|writes| writes.reading())
+    }
+
+    /// Closes it: what failed before counts no more.
+    pub(super) fn forget_failures(&self) {
+        self.breaker(Breaker::close);
+    }
+
+    fn breaker<T>(&self, work: impl FnOnce(&mut Breaker) -> T) -> T {
+        work(&mut self.writes.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Reads documents.

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use gristmill_common::{
     BlobId, BlobRef, Body, LeaderRecord, LeaseId, Part, QueueName, State, Tenant, Timestamp,
+    breaker::Reading,
     http::LogLine,
     job::{Change, Job, JobKey, Lane, NewJob},
 };
@@ -168,5 +169,9 @@ impl RecordStore for MongoStore {
     async fn ping(&self) -> Result<(), StoreError> {
         self.link.server()?.run("ping", rawdoc! { "ping": 1 }).await?;
         Ok(())
+    }
+
+    fn breaker(&self) -> Reading {
+        self.link.breaker()
     }
 }

@@ -44,6 +44,7 @@ impl Supervisor {
         let mut wait = FIRST_WAIT;
         let mut said: Option<String> = None;
         loop {
+            self.standing.send_modify(Standing::tries);
             match self.attempt(&mut server).await {
                 Ok(ready) => {
                     match said.take() {
@@ -51,7 +52,7 @@ impl Supervisor {
                         None => tracing::debug!("the store is there"),
                     }
                     metrics::gauge!("gristmill_store_available").set(1.0);
-                    drop(self.standing.send_replace(Ok(ready.clone())));
+                    self.standing.send_modify(|standing| standing.reached(ready.clone()));
                     wait = FIRST_WAIT;
                     tokio::time::sleep(LOOK).await;
                     self.stay_in_touch(&ready).await;
@@ -64,7 +65,7 @@ impl Supervisor {
                         said = Some(text);
                     }
                     metrics::gauge!("gristmill_store_available").set(0.0);
-                    drop(self.standing.send_replace(Err(reason)));
+                    self.standing.send_modify(|standing| standing.lost(reason));
                     tokio::time::sleep(wait.mul_f64(0.75 + fastrand::f64() / 2.0)).await;
                     wait = (wait * 2).min(LONGEST_WAIT);
                 }
@@ -82,7 +83,7 @@ impl Supervisor {
                 server.insert(Server::new(client.database(&self.place.database), Arc::clone(&self.trouble)))
             }
         };
-        let is_in_touch = self.standing.borrow().is_ok();
+        let is_in_touch = self.standing.borrow().is_good();
         match is_in_touch {
             true => self.compare_clocks(server).await?,
             false => self.set_clock(server).await?,

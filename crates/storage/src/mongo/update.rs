@@ -95,8 +95,10 @@ pub(super) fn statement(change: &Change, version: Option<u64>, token: i64) -> Ra
     if !change.sets.iter().any(|set| matches!(set, Set::Deadline(_))) {
         update.rename(&DEADLINE, from, to);
     }
-    if let Some(result) = &change.result {
-        append_body(&mut update.set, part_name(Part::Result), result);
+    for (part, body) in [(Part::Payload, &change.payload), (Part::Result, &change.result)] {
+        if let Some(body) = body {
+            append_body(&mut update.set, part_name(part), body);
+        }
     }
     if let Some(entry) = &change.entry {
         update.push(cstr!("history"), history::push(entry));

@@ -98,13 +98,16 @@ pub(super) fn apply(session: &mut Session, changes: Vec<Change>) -> Result<Vec<O
 
 /// Writes a changed job; `None` if the change's guard does not hold.
 fn carry_out(session: &mut Session, n: i64, mut job: Job, mut change: Change) -> Result<Option<Job>, Fault> {
-    let (before, result) = (Indexed::of(&job), change.result.take());
+    let before = Indexed::of(&job);
+    let bodies = [(Part::Payload, change.payload.take()), (Part::Result, change.result.take())];
     if !change.apply(&mut job) {
         return Ok(None);
     }
     row::update(&session.conn, n, &before, &job)?;
-    if let Some(result) = result {
-        bodies::write(&session.conn, n, Part::Result, &result)?;
+    for (part, body) in bodies {
+        if let Some(body) = body {
+            bodies::write(&session.conn, n, part, &body)?;
+        }
     }
     session.counts.moved(&job, before.state);
     Ok(Some(job))

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use gristmill_common::{
     BlobId, BlobRef, Body, LeaderRecord, LeaseId, Part, QueueName, State, Tenant, Timestamp,
+    breaker::{self, Reading},
     http::LogLine,
     job::{Change, Job, JobKey, Lane, NewJob},
 };
@@ -37,7 +38,8 @@ impl JobStore for SqliteStore {
     }
 
     async fn apply(&self, changes: Vec<Change>) -> Result<Vec<Option<Job>>, StoreError> {
-        let bytes = jobs_write::inline_bytes(changes.iter().filter_map(|change| change.result.as_ref()));
+        let bytes =
+            jobs_write::inline_bytes(changes.iter().flat_map(|change| change.payload.iter().chain(&change.result)));
         self.writer.write(bytes, move |session| jobs_write::apply(session, changes)).await
     }
 
@@ -191,5 +193,12 @@ impl RecordStore for SqliteStore {
             return Err(StoreError::unavailable(std::io::Error::other("the store's writer has stopped")));
         }
         self.points.read(|conn| Ok(conn.query_row("SELECT 1", [], |_| Ok(()))?)).await
+    }
+
+    fn breaker(&self) -> Reading {
+        match self.writer.is_running() {
+            true => Reading::default(),
+            false => Reading { state: breaker::State::Open, opened: 1 },
+        }
     }
 }

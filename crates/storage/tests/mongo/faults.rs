@@ -163,6 +163,25 @@ async fn a_settle_whose_reply_was_lost_is_known_by_its_lease() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_put_off_whose_reply_was_lost_has_the_payload_and_the_time() {
+    let mut lossy = Lossy::new().await;
+    // The reply to the write is lost, or the reply to the reading back.
+    for (command, after) in PARTS.map(|after| ("update", after)).into_iter().chain([("find", 0)]) {
+        let mut new = job(at(0));
+        new.job.state = State::Scheduled;
+        let key = new.job.key.clone();
+        insert(&lossy.store, [new.clone()]).await;
+        let change = new.job.put_off(text("\"last\""), at(10)).expect("it is scheduled");
+        lossy.lose(command, after, async |store| store.apply(vec![change.clone()]).await).await;
+        assert_eq!(lossy.store.apply(vec![change.clone()]).await.expect("an answer"), [None], "it is made once");
+        let mut expected = new.job;
+        assert!(change.apply(&mut expected));
+        assert_eq!(get(&lossy.store, &key).await, expected);
+        assert_eq!(lossy.store.body(&key, Part::Payload).await.expect("an answer"), Some(text("\"last\"")));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_renewal_whose_reply_was_lost_holds() {
     let mut lossy = Lossy::new().await;
     let mine = lossy.running().await;

@@ -124,7 +124,7 @@ fn states(words: &str) -> Result<Vec<State>, String> {
 }
 
 /// The same question with another cursor (RFC 8288).
-fn next_link(request: &HttpRequest, cursor: &str) -> Option<HeaderValue> {
+pub(super) fn next_link(request: &HttpRequest, cursor: &str) -> Option<HeaderValue> {
     let mut target = format!("<{}?", request.path());
     for part in request.query_string().split('&') {
         if !part.is_empty() && part.split('=').next() != Some("cursor") {

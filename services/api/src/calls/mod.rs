@@ -8,13 +8,14 @@ pub(crate) mod list;
 pub(crate) mod operations;
 pub(crate) mod queues;
 pub(crate) mod read;
+pub(crate) mod schedules;
 pub(crate) mod stats;
 pub(crate) mod submit;
 mod text;
 pub(crate) mod workers;
 
 use actix_web::{
-    HttpResponse,
+    HttpRequest, HttpResponse,
     http::{
         StatusCode,
         header::{CONTENT_TYPE, HeaderMap, HeaderValue},
@@ -22,13 +23,15 @@ use actix_web::{
 };
 use gristmill_common::http::Problem;
 use gristmill_engine::{Engine, Origin};
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     ApiConfig,
     caller::Caller,
-    headers::{idempotency, trace},
-    problem::ApiError,
+    headers::{content_type, idempotency, trace},
+    intake::Intake,
+    problem::{ApiError, Code},
+    query::Parameters,
 };
 
 /// What the calls work with.
@@ -50,6 +53,19 @@ pub(crate) struct Refused(Problem);
 /// Where a submission comes from.
 fn origin(caller: Caller, headers: &HeaderMap) -> Result<Origin, ApiError> {
     Ok(Origin { tenant: caller.tenant, idempotency_key: idempotency::key(headers)?, trace: trace::parent(headers) })
+}
+
+/// A body that must be a JSON object, of a call without parameters; `code` for one that says the wrong thing.
+async fn object<T: DeserializeOwned>(
+    api: &Api,
+    request: &HttpRequest,
+    intake: &Intake,
+    code: Code,
+) -> Result<T, ApiError> {
+    content_type::require_json(request.headers())?;
+    Parameters::of(request).finish()?;
+    let body = intake.whole(request.headers(), api.config.max_json_bytes, api.config.body_timeout).await?;
+    crate::json::read(&body).map_err(|bad| ApiError::of_json(code, bad))
 }
 
 /// An answer in JSON.

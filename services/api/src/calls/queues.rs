@@ -1,13 +1,19 @@
 //! Queues: listed, declared, paused, resumed.
 
 use actix_web::{HttpRequest, HttpResponse, get, http::StatusCode, post, put, web::Data};
-use gristmill_common::{QueueName, http::QueueView};
+use gristmill_common::{
+    QueueName,
+    http::{QueueRequest, QueueView},
+};
 use gristmill_engine::{EngineError, QueueStatus};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{Api, Refused, json};
 use crate::{
+    headers::content_type,
+    intake::Intake,
+    json,
     problem::{ApiError, Code},
     query::Parameters,
 };
@@ -30,18 +36,36 @@ pub(crate) async fn list_queues(api: Data<Api>, request: HttpRequest) -> Result<
 
 /// Declare a queue
 ///
-/// Declaring it again changes nothing.
+/// Declaring it again changes nothing but what the body says. It needs no body.
 #[utoipa::path(
     tag = "platform",
+    request_body(content = Option<QueueRequest>),
     params(("queue" = String, Path, description = "1 to 64 characters of a-z, 0-9, `_`, `-` and `.`")),
     responses((status = 200, description = "The queue", body = QueueView), Refused)
 )]
 #[put("/queues/{queue}")]
-pub(crate) async fn declare_queue(api: Data<Api>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+pub(crate) async fn declare_queue(
+    api: Data<Api>,
+    request: HttpRequest,
+    intake: Intake,
+) -> Result<HttpResponse, ApiError> {
     Parameters::of(&request).finish()?;
     let name = path_name(&request).map_err(|detail| ApiError::new(Code::InvalidQueueName, detail))?;
-    api.engine.declare_queue(&name).await?;
+    let settings = settings(&api, &request, &intake).await?;
+    match settings.rate_limit {
+        Some(rate) => api.engine.declare_limited_queue(&name, rate).await?,
+        None => api.engine.declare_queue(&name).await?,
+    }
     answer(&api, &name).await
+}
+
+async fn settings(api: &Api, request: &HttpRequest, intake: &Intake) -> Result<QueueRequest, ApiError> {
+    let body = intake.whole(request.headers(), api.config.max_json_bytes, api.config.body_timeout).await?;
+    if body.is_empty() {
+        return Ok(QueueRequest::default());
+    }
+    content_type::require_json(request.headers())?;
+    json::read(&body).map_err(|bad| ApiError::of_json(Code::InvalidQueue, bad))
 }
 
 /// Pause a queue
@@ -88,6 +112,8 @@ fn view(queue: QueueStatus) -> QueueView {
     QueueView {
         name: queue.record.name,
         paused: queue.record.paused,
+        rate_limit: queue.record.rate_limit,
+        scheduled: queue.scheduled,
         depth: queue.depth,
         running: queue.running,
         oldest_waiting_since: queue.oldest_waiting_since,

@@ -9,7 +9,7 @@ use actix_web::{
     post,
     web::Data,
 };
-use gristmill_common::http::{JobRequest, JobView};
+use gristmill_common::http::{JobRequest, JobView, Problem};
 
 use super::{Api, Refused, json, origin, text};
 use crate::{
@@ -25,7 +25,8 @@ use crate::{
 ///
 /// Answered when the job is durable. As JSON it has no parameters in the query; a `text/plain` body is streamed
 /// into the store, and the other fields are parameters. With an `Idempotency-Key`, the same request sent again is
-/// answered with the job as it is now.
+/// answered with the job as it is now. A unique key that another job holds is a conflict, or is answered with that job; a
+/// debounced key, with the job that is put off.
 #[utoipa::path(
     tag = "jobs",
     request_body(content((JobRequest = "application/json"), (String = "text/plain"))),
@@ -41,12 +42,18 @@ use crate::{
         ("timeout_ms" = Option<u64>, Query),
         ("deadline" = Option<String>, Query),
         ("tags" = Option<String>, Query, description = "Separated by commas, or sent more than once"),
+        ("unique" = Option<String>, Query, description = "A JSON object, as the two that follow"),
+        ("concurrency" = Option<String>, Query),
+        ("rate_limit" = Option<String>, Query),
         ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters"),
         ("traceparent" = Option<String>, Header, description = "W3C Trace Context")
     ),
     responses(
         (status = 202, description = "Stored", body = JobView,
          headers(("Location" = String, description = "Where the job is"))),
+        (status = 409, description = "Another job holds the unique key", body = Problem,
+         content_type = "application/problem+json",
+         headers(("Location" = String, description = "Where that job is, if it is there already"))),
         Refused
     )
 )]

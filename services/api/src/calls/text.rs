@@ -69,6 +69,11 @@ fn fields(mut query: Parameters) -> Result<JobRequest, ApiError> {
         timeout_ms: query.number("timeout_ms"),
         deadline: query.read("deadline"),
         tags: tags(&mut query),
+        unique: query.read_with("unique", object),
+        // A text cannot take the place of another.
+        debounce: None,
+        concurrency: query.read_with("concurrency", object),
+        rate_limit: query.read_with("rate_limit", object),
     };
     query.finish()?;
     Ok(fields)

@@ -28,7 +28,7 @@ async fn store_is_gone(_: Caller) -> Result<HttpResponse, ApiError> {
 }
 
 async fn ask(request: TestRequest) -> (ServiceResponse<BoxBody>, Option<Problem>) {
-    let gate = Rc::new(Gate::new(Arc::new(Table::of(&crate::document()))));
+    let gate = Rc::new(Gate::new(Arc::new(Table::of(&crate::document())), Arc::new(Load::new(1, 1_024))));
     let app = App::new()
         .wrap(from_fn(move |request, next| gate.clone().pass(request, next)))
         .service(web::resource("/health/live").route(web::get().to(unready)))

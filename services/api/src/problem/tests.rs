@@ -37,6 +37,12 @@ fn every_failure_of_the_engine_has_its_code() {
     let name = |name: &str| name.parse().expect("a name");
     for (error, code) in [
         (EngineError::Invalid(vec![FieldError::new("/tags", "x")]), Code::InvalidJob),
+        (EngineError::InvalidSchedule(vec![FieldError::new("/cron", "x")]), Code::InvalidSchedule),
+        (EngineError::InvalidReplay(vec![FieldError::new("/limit", "x")]), Code::InvalidReplay),
+        (EngineError::InvalidQueue(vec![FieldError::new("/rate_limit/limit", "x")]), Code::InvalidQueue),
+        (EngineError::UniqueConflict(None), Code::UniqueConflict),
+        (EngineError::JustFired, Code::JobJustFired),
+        (EngineError::NoSuchSchedule, Code::ScheduleNotFound),
         (EngineError::UnknownJobType("x".into()), Code::UnknownJobType),
         (EngineError::UnknownQueue("x".into()), Code::UnknownQueue),
         (EngineError::TextNotAccepted(name("x")), Code::TextNotAccepted),

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::support::{Answer, spawn};
 
 /// What the contract has so far.
-const CALLS: [(&str, &str); 22] = [
+const CALLS: [(&str, &str); 30] = [
     ("post", "/api/v1/jobs"),
     ("get", "/api/v1/jobs"),
     ("post", "/api/v1/jobs/batch"),
@@ -24,6 +24,14 @@ const CALLS: [(&str, &str); 22] = [
     ("post", "/api/v1/queues/{queue}/pause"),
     ("post", "/api/v1/queues/{queue}/resume"),
     ("get", "/api/v1/dead-letters"),
+    ("post", "/api/v1/dead-letters/replay"),
+    ("post", "/api/v1/dead-letters/discard"),
+    ("put", "/api/v1/schedules/{name}"),
+    ("get", "/api/v1/schedules"),
+    ("get", "/api/v1/schedules/{name}"),
+    ("delete", "/api/v1/schedules/{name}"),
+    ("post", "/api/v1/schedules/{name}/pause"),
+    ("post", "/api/v1/schedules/{name}/resume"),
     ("get", "/api/v1/stats"),
     ("get", "/health/live"),
     ("get", "/health/ready"),
@@ -57,7 +65,9 @@ async fn the_document_has_every_call_and_every_call_answers() {
 
     for (method, path, operation) in &operations {
         let id = stack.submit(json!({"type": "sleep", "payload": {"ms": 0}})).await;
-        let address = path.replace("{id}", &id).replace("{queue}", "default");
+        let schedule = json!({"cron": "0 0 1 1 *", "job": {"type": "sleep", "payload": {"ms": 0}}});
+        Answer::of(stack.request(Method::PUT, "/api/v1/schedules/yearly").json(&schedule)).await;
+        let address = path.replace("{id}", &id).replace("{queue}", "default").replace("{name}", "yearly");
         let method = Method::from_bytes(method.to_uppercase().as_bytes()).expect("a method");
         let answer = Answer::of(stack.request(method.clone(), &address)).await;
         let status = answer.status.as_u16();

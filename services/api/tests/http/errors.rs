@@ -123,7 +123,7 @@ async fn unknown_addresses_and_wrong_methods_are_problems() {
         "/api/v1/job",
         "/api/v2/jobs",
         "/api/v1/jobs/",
-        "/api/v1/schedules",
+        "/api/v1/workflows",
         "/api/v1/runs",
     ] {
         stack.get(path).await.refused(404, "not_found");

@@ -5,6 +5,7 @@ mod document;
 mod errors;
 mod jobs;
 mod lists;
+mod overload;
 mod page;
 mod platform;
 mod raw;

@@ -33,7 +33,8 @@ async fn a_queue_is_declared_paused_and_resumed() {
     let declared = stack.send(Method::PUT, "/api/v1/queues/mail").await.expect(200).json;
     assert_eq!(
         declared,
-        json!({"name": "mail", "paused": false, "depth": 0, "running": 0, "oldest_waiting_since": null})
+        json!({"name": "mail", "paused": false, "rate_limit": null, "scheduled": 0, "depth": 0, "running": 0,
+            "oldest_waiting_since": null})
     );
     assert_eq!(stack.send(Method::POST, "/api/v1/queues/mail/pause").await.expect(200).json["paused"], true);
     // Declaring it again changes nothing.

@@ -48,6 +48,8 @@ impl Default for Options {
             keep_alive: Duration::from_secs(75),
             max_wait: Duration::from_secs(60),
             threads: 2,
+            max_in_flight: 1_024,
+            max_body_memory: 256 << 20,
             drain: Duration::from_secs(5),
         };
         Self { api, slots: 8 }

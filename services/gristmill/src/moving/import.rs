@@ -47,6 +47,9 @@ pub(crate) async fn run(options: ImportOptions) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
     write!(stdout, "{}", table(comparison))?;
     writeln!(stdout, "{} jobs were stored by this run", imported.created)?;
+    if imported.registers > 0 {
+        writeln!(stdout, "{} keys and schedules were stored by this run", imported.registers)?;
+    }
     if comparison.is_whole() {
         return Ok(());
     }

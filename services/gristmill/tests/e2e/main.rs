@@ -2,15 +2,19 @@
 //! two replicas, two workers and two schedulers behind nginx. Nothing here knows which of them it talks to, but for
 //! what the gateway keeps to itself. Requests to the fleet go to its replicas in turn, so that every check asks both.
 
+mod bad_input;
 mod batches;
 mod cancelling;
+mod dead_letters;
 mod errors;
 mod failures;
+mod gates;
 mod jobs;
 mod keys;
 mod lists;
 mod platform;
 mod queues;
+mod schedules;
 mod stand;
 mod texts;
 mod times;
@@ -57,7 +61,27 @@ suite! {
         an_attempt_that_takes_too_long_fails;
     failures:
         a_job_is_tried_again_until_it_succeeds,
+        a_fatal_error_makes_no_other_attempt,
+        an_attempt_waits_at_least_as_long_as_the_error_says,
         a_dead_letter_runs_again_by_hand;
+    dead_letters:
+        dead_letters_are_replayed_in_several_calls,
+        dead_letters_are_discarded;
+    gates:
+        of_many_at_once_one_gets_a_unique_key,
+        a_key_can_be_held_for_a_time_and_until_a_job_starts,
+        keys_count_in_batches_and_for_texts,
+        a_debounced_job_runs_once_with_the_last_payload,
+        a_limited_job_says_how_and_runs;
+    schedules:
+        a_schedule_is_put_told_changed_and_deleted,
+        schedules_come_in_pages_by_name,
+        a_schedule_fires_each_time_once_until_it_is_paused;
+    bad_input:
+        times_and_waits_that_cannot_be_are_refused,
+        gates_that_make_no_sense_are_refused,
+        schedules_that_make_no_sense_are_refused,
+        replays_and_rates_that_make_no_sense_are_refused;
     cancelling:
         a_job_that_waits_for_its_time_is_cancelled,
         a_queued_job_is_cancelled_and_runs_when_it_is_retried,
@@ -65,6 +89,7 @@ suite! {
     queues:
         a_queue_can_be_used_at_once_through_every_replica,
         a_paused_queue_starts_nothing_until_it_is_resumed,
+        a_queue_has_a_rate_until_it_is_lifted,
         priorities_are_told;
     lists:
         every_filter_filters,

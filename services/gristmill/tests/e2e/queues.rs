@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use gristmill_testkit::{Http, eventually};
+use gristmill_testkit::{Answer, Http, eventually};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -31,7 +31,8 @@ pub(crate) async fn a_queue_can_be_used_at_once_through_every_replica(http: Http
     for _ in 0..3 {
         let name = unique("queue");
         let declared = http.send(Method::PUT, &format!("/queues/{name}")).await.expect(200).json;
-        let fresh = json!({"name": name, "paused": false, "depth": 0, "running": 0, "oldest_waiting_since": null});
+        let fresh = json!({"name": name, "paused": false, "rate_limit": null, "scheduled": 0, "depth": 0, "running": 0,
+            "oldest_waiting_since": null});
         assert_eq!(declared, fresh);
         // The replica that has not declared it gets half of these.
         let mut running = JoinSet::new();
@@ -79,6 +80,34 @@ pub(crate) async fn a_paused_queue_starts_nothing_until_it_is_resumed(http: Http
     }
     assert!(began.elapsed() < PAUSED_WITHIN + Duration::from_secs(3), "it goes on soon: {:?}", began.elapsed());
     counted(&http, &name, 0).await;
+}
+
+pub(crate) async fn a_queue_has_a_rate_until_it_is_lifted(http: Http) {
+    let name = unique("queue");
+    let call = format!("/queues/{name}");
+    let put = |body: Value| Answer::of(http.call(Method::PUT, &call).json(&body));
+    let rate = json!({"limit": 1_000, "per_ms": 1_000});
+    assert_eq!(put(json!({"rate_limit": rate})).await.expect(200).json["rate_limit"], rate);
+    // What is not said stays as it is.
+    assert_eq!(put(json!({})).await.expect(200).json["rate_limit"], rate);
+    assert_eq!(http.send(Method::PUT, &call).await.expect(200).json["rate_limit"], rate);
+    let _ = http.send(Method::POST, &format!("{call}/pause")).await.expect(200);
+    let other = json!({"limit": 7, "per_ms": 100});
+    let changed = put(json!({"rate_limit": other})).await.expect(200).json;
+    assert_eq!((&changed["rate_limit"], &changed["paused"]), (&other, &json!(true)));
+    let resumed = http.send(Method::POST, &format!("{call}/resume")).await.expect(200).json;
+    assert_eq!((&resumed["rate_limit"], &resumed["paused"]), (&other, &json!(false)));
+    let id = http.submit(sleep_in(&name)).await;
+    assert_eq!(http.ended(&id).await["state"], "succeeded");
+    let mut later = sleep_in(&name);
+    later["delay_ms"] = json!(3_600_000);
+    http.submit(later).await;
+    eventually("it is counted", || async {
+        let queues = http.get("/queues").await.expect(200);
+        queues.items().iter().find(|queue| queue["name"] == name && queue["scheduled"] == 1).map(drop)
+    })
+    .await;
+    assert_eq!(put(json!({"rate_limit": null})).await.expect(200).json["rate_limit"], Value::Null);
 }
 
 pub(crate) async fn priorities_are_told(http: Http) {

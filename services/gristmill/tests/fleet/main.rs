@@ -1,6 +1,7 @@
 //! The bad days of a fleet: processes killed, servers that go away, come back, forget, or were never there. Each test
 //! has a fleet of its own, and what hurts RabbitMQ, a node of its own. One after the other: each needs the machine.
 
+mod breakers;
 mod by_hand;
 mod kills;
 mod purge;

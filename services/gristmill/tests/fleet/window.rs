@@ -11,9 +11,9 @@ use crate::{counts, fleet, turn};
 
 const JOBS: usize = 100_000;
 const BATCH: usize = 1_000;
-/// The most that may wait in a queue of RabbitMQ, which refuses more; but what a publisher had sent when the quorum
-/// queue came to its limit is still taken.
-const WINDOW: u64 = 10_000 + 1_024;
+/// The most that may wait in a queue of RabbitMQ: what each gateway rings for before it hears of a backlog, the leader's
+/// window, which is what is taken in a quarter of a second, and what workers have in hand.
+const WINDOW: u64 = 4_096;
 /// Within this time a newcomer in another queue has been run.
 const SOON: Duration = Duration::from_secs(5);
 

@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gristmill_common::{
     JobId, LeaseId, State, Tenant, WorkerId,
@@ -10,6 +10,7 @@ use gristmill_common::{
     limits::{Rate, Slot, Slots},
     unique::{Debounced, Held},
 };
+use gristmill_engine::{Lead, Scheduler, SchedulerConfig};
 use gristmill_storage::{Claim, Expect, RegisterKey, Space, Swap, Whom};
 use gristmill_testkit::{World, eventually};
 use serde::Serialize;
@@ -26,6 +27,11 @@ fn key(space: Space, name: &str) -> RegisterKey {
 async fn read(rig: &Rig, key: &RegisterKey) -> Option<Value> {
     let mut read = rig.store.registers(std::slice::from_ref(key)).await.expect("an answer");
     read.pop().flatten().map(|register| register.value)
+}
+
+async fn version(rig: &Rig, key: &RegisterKey) -> Option<u64> {
+    let mut read = rig.store.registers(std::slice::from_ref(key)).await.expect("an answer");
+    read.pop().flatten().map(|register| register.version)
 }
 
 /// Writes a register that is due so long from now.
@@ -98,6 +104,38 @@ async fn slots_that_nobody_gives_back_are_freed_on_sqlite() {
 async fn slots_that_nobody_gives_back_are_freed_on_mongodb() {
     let world = World::new().await.expect("a world");
     slots_that_nobody_gives_back_are_freed(Rig::in_world(&world).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_whose_claim_is_under_way_stands_for_a_lease_whatever_the_clocks_say() {
+    const SHORT: Duration = Duration::from_secs(3);
+    let rig = Rig::new().await;
+    let comes = rig.submit(request("sleep", json!({"ms": 0}))).await;
+    let (lease, end) = (LeaseId::fresh(), rig.clock.now() + SHORT);
+    let [claimed, abandoned] = ["claimed", "abandoned"].map(|name| key(Space::Slots, name));
+    let began = Instant::now();
+    for (key, job) in [(&claimed, comes.id), (&abandoned, JobId::fresh())] {
+        let mut slots = Slots::default();
+        assert_eq!(slots.take(job, lease, end, 1), Slot::Granted);
+        write(&rig, key, &slots, SHORT + Duration::from_secs(2)).await;
+    }
+    let first = version(&rig, &claimed).await;
+
+    // The leader's clock is a minute ahead of that of the worker, which will claim one of the jobs and not the other.
+    rig.clock.shift(60_000);
+    let config =
+        SchedulerConfig { tick: Duration::from_millis(20), lease: SHORT, lead: Lead::Always, ..Default::default() };
+    let scheduler = Scheduler::new(rig.engine.clone(), config);
+    tokio::spawn(async move { scheduler.run().await });
+    eventually("it was looked at", || async { (version(&rig, &claimed).await != first).then_some(()) }).await;
+    let (keys, worker) = (vec![comes.clone()], WorkerId::fresh());
+    let until = rig.clock.now() + Duration::from_secs(3_600);
+    let claim = Claim { keys, lease, worker, now: rig.clock.now(), until, whom: Whom::Any };
+    assert_eq!(rig.store.claim(claim).await.expect("an answer").len(), 1);
+    eventually("nothing is left", || async { read(&rig, &abandoned).await.is_none().then_some(()) }).await;
+    assert!(began.elapsed() >= SHORT, "the other claim might still have come after {:?}", began.elapsed());
+    assert!(read(&rig, &claimed).await.is_some(), "its job runs");
+    rig.shutdown.cancel();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -20,8 +20,7 @@ use crate::{JobId, LeaseId, Timestamp, limits::Version};
 
 /// The most jobs that wait in line at one key. Those beyond it ask again by themselves, after some seconds.
 pub const MOST_WAITING: usize = 256;
-/// How long after the end of its lease a slot is left alone, whatever its job says. A claim that is still under
-/// way by then brings a lease that has ended, and nothing runs under that.
+/// How long after the end of its lease a slot is left alone, whatever its job says: most are given back by then.
 pub const LEAK_GRACE: Duration = Duration::from_secs(2);
 /// How long a line may stand before no holder. Whoever is in it has asked again by then.
 const LINE_STANDS: Duration = Duration::from_secs(20);
@@ -89,8 +88,9 @@ impl Slots {
         if self.holders.len() < before && self.entries_of(job) == 0 { self.waiting.pop_front() } else { None }
     }
 
-    /// Frees the slots of claims that are over. `lease_end` says, of the holder's job as the store has it now,
-    /// when its lease ends if it runs under the holder's, and `None` if it does not. Returns who is to be told.
+    /// Frees the slots of claims that are over. `lease_end` says when a holder's lease ends as far as is known now, if
+    /// its job runs under it or may come to do so, and `None` if it does not and will not: then the slot is free after
+    /// [`LEAK_GRACE`]. Returns who is to be told.
     #[must_use]
     pub fn free_leaked(
         &mut self,

@@ -15,7 +15,7 @@ use std::{
 
 use gristmill_broker::{BrokerError, Published};
 use gristmill_common::{
-    QueueName, State,
+    QueueName, State, Timestamp,
     job::{Job, JobKey},
     message::Dispatch,
 };
@@ -59,9 +59,9 @@ impl Bell {
         (Self { publish, unanswered, left_to_the_leader, failing, not_published, not_marked }, rung)
     }
 
-    /// Whether a ring for this job is still unanswered.
-    pub(crate) fn is_ringing(&self, key: &JobKey) -> bool {
-        self.unanswered().is_ringing(key)
+    /// Whether a ring for this job, as it is now, is still unanswered.
+    pub(crate) fn is_ringing(&self, job: &Job, now: Timestamp) -> bool {
+        self.unanswered().is_ringing(job, now)
     }
 
     /// These were answered: a worker has claimed them.
@@ -151,7 +151,7 @@ impl Engine {
     /// taken.
     pub(crate) async fn publish(&self, queue: &QueueName, dispatches: Vec<Dispatch>) -> usize {
         // Remembered first: the answer may be faster than the confirm.
-        self.0.bell.unanswered().remember(queue, &dispatches, Instant::now());
+        self.0.bell.unanswered().remember(queue, &dispatches, Instant::now(), self.now());
         let outcomes = self.broker().publish(queue, dispatches.clone()).await;
         let outcomes = self.0.bell.after_publishing(queue, outcomes);
         let outcomes = outcomes.unwrap_or_else(|| vec![Published::Refused; dispatches.len()]);
@@ -222,7 +222,7 @@ impl Engine {
             let mut unanswered = self.0.bell.unanswered();
             for ring in &overdue {
                 match waiting.get(&ring.key) {
-                    Some(job) if job.claims == ring.claims => marks.extend(job.ring(now).ok()),
+                    Some(job) if ring.is_for(job, now) => marks.extend(job.ring(now).ok()),
                     _ => unanswered.count_answer(&ring.band, Instant::now()),
                 }
             }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use gristmill_common::{
-    BandKey, QueueName,
+    BandKey, QueueName, Timestamp,
     job::{Job, JobKey},
     message::Dispatch,
 };
@@ -38,6 +38,9 @@ struct Ring {
     /// How often the job had been claimed.
     claims: u32,
     band: BandKey,
+    rung: Instant,
+    /// The same moment by the clock that jobs go by; `None` as long as the submitter is about to ring.
+    at: Option<Timestamp>,
 }
 
 #[derive(Default)]
@@ -51,13 +54,28 @@ struct Band {
 pub(super) struct Overdue {
     pub(super) key: JobKey,
     /// How often the job had been claimed when it was rung for.
-    pub(super) claims: u32,
+    claims: u32,
     pub(super) band: BandKey,
+    at: Option<Timestamp>,
+}
+
+impl Overdue {
+    /// Whether the job still waits as it did when it was rung for.
+    pub(super) fn is_for(&self, job: &Job, now: Timestamp) -> bool {
+        is_for(self.claims, self.at, job, now)
+    }
+}
+
+/// Whether a ring of that moment is for the job as it is now. It is not if the job was claimed since, or if its clock
+/// came to stand at a later moment that has passed too: then it was parked, or put off, and is due once more.
+fn is_for(claims: u32, at: Option<Timestamp>, job: &Job, now: Timestamp) -> bool {
+    let is_due_again = at.is_some_and(|at| at < job.wake_at && job.wake_at <= now);
+    claims == job.claims && !is_due_again
 }
 
 impl Unanswered {
-    pub(super) fn is_ringing(&self, key: &JobKey) -> bool {
-        self.rung.contains_key(key)
+    pub(super) fn is_ringing(&self, job: &Job, now: Timestamp) -> bool {
+        self.rung.get(&job.key).is_some_and(|ring| is_for(ring.claims, ring.at, job, now))
     }
 
     /// Notes that a submitter is about to ring for this job, unless more of its band are unanswered than `always` and
@@ -67,23 +85,27 @@ impl Unanswered {
         let allowed = self.bands.get_mut(&band).is_none_or(|band| band.ringing < band.pace(now).max(always));
         let expected = allowed && self.order.len() < MOST_REMEMBERED;
         if expected {
-            self.add(job.key.clone(), Ring { claims: job.claims, band }, now);
+            self.add(job.key.clone(), Ring { claims: job.claims, band, rung: now, at: None });
         }
         expected
     }
 
     /// Notes what is rung.
-    pub(super) fn remember(&mut self, queue: &QueueName, dispatches: &[Dispatch], now: Instant) {
+    pub(super) fn remember(&mut self, queue: &QueueName, dispatches: &[Dispatch], now: Instant, at: Timestamp) {
         for dispatch in dispatches {
             let key = dispatch.key();
-            if self.rung.get(&key).is_some_and(|ring| ring.claims == dispatch.claims) {
+            if let Some(ring) = self.rung.get_mut(&key)
+                && ring.claims == dispatch.claims
+                && ring.at.is_none()
+            {
+                ring.at = Some(at);
                 continue;
             }
             if self.order.len() >= MOST_REMEMBERED {
                 return;
             }
             let band = BandKey { queue: queue.clone(), priority: dispatch.priority };
-            self.add(key, Ring { claims: dispatch.claims, band }, now);
+            self.add(key, Ring { claims: dispatch.claims, band, rung: now, at: Some(at) });
         }
     }
 
@@ -115,17 +137,21 @@ impl Unanswered {
     pub(super) fn take_overdue(&mut self, most: usize, now: Instant) -> Vec<Overdue> {
         let mut overdue = Vec::new();
         while overdue.len() < most && self.order.front().is_some_and(|(rung, _)| now - *rung >= ANSWER_TIME) {
-            let Some((_, key)) = self.order.pop_front() else { break };
-            if let Some(Ring { claims, band }) = self.remove(&key) {
-                overdue.push(Overdue { key, claims, band });
+            let Some((rung, key)) = self.order.pop_front() else { break };
+            // Of two rings for one job, the later counts.
+            if self.rung.get(&key).is_none_or(|ring| ring.rung != rung) {
+                continue;
+            }
+            if let Some(Ring { claims, band, at, .. }) = self.remove(&key) {
+                overdue.push(Overdue { key, claims, band, at });
             }
         }
         overdue
     }
 
-    fn add(&mut self, key: JobKey, ring: Ring, now: Instant) {
+    fn add(&mut self, key: JobKey, ring: Ring) {
         self.bands.entry(ring.band.clone()).or_default().ringing += 1;
-        self.order.push_back((now, key.clone()));
+        self.order.push_back((ring.rung, key.clone()));
         if let Some(before) = self.rung.insert(key, ring) {
             self.one_less(&before.band);
         }
@@ -160,7 +186,7 @@ impl Band {
 
 #[cfg(test)]
 mod tests {
-    use gristmill_common::{JobId, Tenant, Timestamp};
+    use gristmill_common::{JobId, Tenant};
 
     use super::*;
 
@@ -208,17 +234,39 @@ mod tests {
 
     #[test]
     fn what_is_rung_twice_counts_once_and_is_overdue_once() {
-        let (mut unanswered, began) = (Unanswered::default(), Instant::now());
+        let (mut unanswered, began, at) = (Unanswered::default(), Instant::now(), Timestamp::from_millis(0));
         let first = job();
         assert!(unanswered.expect(&first, ALWAYS_ALLOWED, began));
-        unanswered.remember(&first.queue, &[Dispatch::of(&first)], began);
+        unanswered.remember(&first.queue, &[Dispatch::of(&first)], began, at);
         let again = Job { claims: 1, ..first.clone() };
-        unanswered.remember(&first.queue, &[Dispatch::of(&again)], began);
+        unanswered.remember(&first.queue, &[Dispatch::of(&again)], began, at);
         assert_eq!(ring(&mut unanswered, began).len(), ALWAYS_ALLOWED - 1);
         assert!(unanswered.take_overdue(1_000, began).is_empty());
         let overdue = unanswered.take_overdue(1_000, began + ANSWER_TIME);
         assert_eq!(overdue.len(), ALWAYS_ALLOWED);
         assert_eq!((&overdue[0].key, overdue[0].claims), (&first.key, 1));
-        assert!(!unanswered.is_ringing(&first.key));
+        assert!(!unanswered.is_ringing(&first, at));
+    }
+
+    #[test]
+    fn a_ring_is_for_the_job_as_it_was() {
+        let (mut unanswered, began) = (Unanswered::default(), Instant::now());
+        let at = |millis| Timestamp::from_millis(millis);
+        let first = Job { wake_at: at(100), ..job() };
+        unanswered.remember(&first.queue, &[Dispatch::of(&first)], began, at(100));
+        assert!(unanswered.is_ringing(&first, at(300)));
+        // A submitter's ring: the clock of its job says when to ring if this was lost.
+        assert!(unanswered.is_ringing(&Job { wake_at: at(5_100), ..first.clone() }, at(300)));
+        let claimed_since = Job { claims: 1, wake_at: at(200), ..first.clone() };
+        assert!(!unanswered.is_ringing(&claimed_since, at(300)));
+        let parked_and_due_again = Job { wake_at: at(200), ..first.clone() };
+        assert!(!unanswered.is_ringing(&parked_and_due_again, at(300)));
+        let later = began + ANSWER_TIME / 2;
+        unanswered.remember(&first.queue, &[Dispatch::of(&parked_and_due_again)], later, at(300));
+        assert!(unanswered.is_ringing(&parked_and_due_again, at(400)));
+        assert!(unanswered.take_overdue(1_000, began + ANSWER_TIME).is_empty(), "the later ring counts");
+        let overdue = unanswered.take_overdue(1_000, later + ANSWER_TIME);
+        assert!(overdue.len() == 1 && overdue[0].is_for(&parked_and_due_again, at(1_400)));
+        assert!(!overdue[0].is_for(&Job { wake_at: at(1_350), ..first }, at(1_400)));
     }
 }

@@ -187,7 +187,7 @@ impl Scheduler {
         let now = self.engine.now();
         let lanes = feed.turns.in_order(lanes, Instant::now());
         let mut found = self.next_in(&lanes, &mut feed.cursors, now, room).await?;
-        found.jobs.retain(|job| !self.engine.0.bell.is_ringing(&job.key));
+        found.jobs.retain(|job| !self.engine.0.bell.is_ringing(job, now));
         if room == 0 {
             // Whether more waits decides if newcomers may go ahead.
             found.more = !found.jobs.is_empty();
@@ -218,7 +218,7 @@ impl Scheduler {
     /// Whether its ring is still unanswered, or its submitter is about to ring.
     fn is_being_rung_for(&self, job: &Job) -> bool {
         let submitter_is_gone = self.alone_since.get().is_some_and(|&since| job.wake_at <= since + RING_GRACE);
-        self.engine.0.bell.is_ringing(&job.key) || (job.rings == 0 && !submitter_is_gone)
+        self.engine.0.bell.is_ringing(job, self.engine.now()) || (job.rings == 0 && !submitter_is_gone)
     }
 
     /// The next jobs of these lanes in turn whose clocks stand at this time or earlier, from where the cursors are. A
@@ -231,6 +231,7 @@ impl Scheduler {
         room: usize,
     ) -> Result<Found, StoreError> {
         let (mut of_lanes, mut left, mut more, mut ended) = (Vec::new(), room, false, Vec::new());
+        let now = self.engine.now();
         for (place, &lane) in lanes.iter().enumerate() {
             let share = share(left, lanes.len() - place);
             let after = cursors.get(lane).copied();
@@ -251,7 +252,7 @@ impl Scheduler {
             }
             left = left.saturating_sub(jobs.len());
             let is_enough = match room {
-                0 => jobs.iter().any(|job| !self.engine.0.bell.is_ringing(&job.key)),
+                0 => jobs.iter().any(|job| !self.engine.0.bell.is_ringing(job, now)),
                 _ => left == 0,
             };
             of_lanes.push(jobs);

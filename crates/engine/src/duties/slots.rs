@@ -1,13 +1,17 @@
 //! Slots that dead workers left behind, and jobs that wait for them.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use gristmill_common::{
-    State, Timestamp,
+    LeaseId, State, Timestamp,
     job::{Change, Job, JobKey},
     limits::Slots,
 };
-use gristmill_storage::{Register, StoreError};
+use gristmill_storage::{Register, RegisterKey, StoreError};
 
 use super::{
     Scheduler,
@@ -18,6 +22,49 @@ use super::{
 const AT_ONCE: usize = 50;
 /// How soon a key is looked at again whose holders are about to be rescued.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How many entries are suspected at once. Those beyond it are when there is room again.
+const MOST_SUSPECTS: usize = 100_000;
+/// One that was not looked at for so long is not due any more, or somebody else has seen to it.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
+
+/// Entries whose jobs do not run under their leases. The claim of such a one may be on its way, and clocks do not tell
+/// for how long: the leader's may be ahead of the worker's. But no worker begins a handler once a lease's time has
+/// passed since it took the slot. So an entry is over when this scheduler has seen it so for that long, by no clock
+/// that anybody can set.
+#[derive(Default)]
+pub(super) struct Suspects(Mutex<HashMap<Entry, Sight>>);
+
+/// The key, and the job and the lease that hold a slot of it.
+type Entry = (RegisterKey, JobKey, LeaseId);
+
+/// When an entry was seen like that.
+struct Sight {
+    first: Instant,
+    last: Instant,
+}
+
+impl Suspects {
+    /// The entry's job does not run under its lease, as was read just now; says whether that is so for so long.
+    fn has_been_for(&self, entry: Entry, lease: Duration, now: Instant) -> bool {
+        let mut suspects = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if suspects.len() >= MOST_SUSPECTS && !suspects.contains_key(&entry) {
+            return false;
+        }
+        let sight = suspects.entry(entry).or_insert(Sight { first: now, last: now });
+        sight.last = now;
+        now - sight.first >= lease
+    }
+
+    /// The entry's job runs under its lease.
+    fn clear(&self, entry: &Entry) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(entry);
+    }
+
+    fn forget_old_ones(&self, now: Instant) {
+        let mut suspects = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        suspects.retain(|_, sight| now - sight.last < FORGOTTEN_AFTER);
+    }
+}
 
 impl Scheduler {
     /// Frees the slots of claims that are over, and queues as many of those who wait as slots fell free.
@@ -37,13 +84,23 @@ impl Scheduler {
         let holders = keys
             .iter()
             .flat_map(|(register, slots)| slots.holders().iter().map(move |holder| job_key(register, holder.job)));
+        // Before the jobs are read: what is not there by then may come later.
+        let looked_at = Instant::now();
         let jobs = self.jobs_of(holders.collect()).await?;
+        self.suspects.forget_old_ones(looked_at);
         let (mut swaps, mut leaked, mut told) = (Vec::new(), Vec::new(), Vec::new());
         for (register, mut slots) in keys {
             let before = slots.holders().len();
             let waiting = slots.free_leaked(now, |holder| {
-                let job = jobs.get(&job_key(&register, holder.job))?;
-                (job.state == State::Running && job.lease == Some(holder.lease)).then_some(job.wake_at)
+                let key = job_key(&register, holder.job);
+                let runs = jobs.get(&key).filter(|job| job.state == State::Running && job.lease == Some(holder.lease));
+                let entry = (register.key.clone(), key, holder.lease);
+                if let Some(job) = runs {
+                    self.suspects.clear(&entry);
+                    return Some(job.wake_at);
+                }
+                let is_over = self.suspects.has_been_for(entry, self.config.lease, looked_at);
+                (!is_over).then_some(holder.until)
             });
             leaked.push(before - slots.holders().len());
             told.push(waiting.into_iter().map(|id| job_key(&register, id)).collect::<Vec<_>>());

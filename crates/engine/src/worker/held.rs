@@ -46,9 +46,16 @@ struct Holding {
 
 impl Held {
     /// Holds a job from its claim on; the token tells its handler to stop.
+    ///
+    /// One whose claim took longer than its lease is lost, and a renewal does not bring it back: the slot that it took
+    /// may be another's by now.
     pub(crate) fn hold(&self, job: Arc<Job>, hold: Hold, until: Instant) -> CancellationToken {
         let cancelled = CancellationToken::new();
-        let holding = Holding { job, until, cancelled: cancelled.clone(), stop: None, reports: None };
+        let stop = (until <= Instant::now()).then_some(Stop::LeaseLost);
+        if stop.is_some() {
+            cancelled.cancel();
+        }
+        let holding = Holding { job, until, cancelled: cancelled.clone(), stop, reports: None };
         self.jobs().insert(hold, holding);
         cancelled
     }
@@ -184,14 +191,26 @@ mod tests {
     }
 
     #[test]
-    fn a_job_whose_lease_has_ended_does_not_begin() {
+    fn a_job_whose_claim_took_longer_than_its_lease_is_not_brought_back_by_a_renewal() {
         let held = Held::default();
         let hold = (JobKey { tenant: Tenant::default(), id: JobId::fresh() }, LeaseId::fresh());
         let job = Job::accepted(hold.0.clone(), "sleep".parse().expect("a name"), Timestamp::from_millis(1));
-        assert!(!held.begins(&hold, reports()), "it is not held");
-        held.hold(Arc::new(job), hold.clone(), Instant::now());
-        assert!(!held.begins(&hold, reports()));
+        let cancelled = held.hold(Arc::new(job), hold.clone(), Instant::now());
         held.renewed(&hold, Instant::now() + Duration::from_secs(60));
+        assert!(cancelled.is_cancelled() && held.stopped(&hold) == Some(Stop::LeaseLost));
+    }
+
+    #[test]
+    fn a_job_whose_lease_has_ended_does_not_begin() {
+        let held = Held::default();
+        let hold = (JobKey { tenant: Tenant::default(), id: JobId::fresh() }, LeaseId::fresh());
+        let job = Arc::new(Job::accepted(hold.0.clone(), "sleep".parse().expect("a name"), Timestamp::from_millis(1)));
+        assert!(!held.begins(&hold, reports()), "it is not held");
+        let later = Instant::now() + Duration::from_secs(60);
+        held.hold(job, hold.clone(), later);
+        held.renewed(&hold, Instant::now());
+        assert!(!held.begins(&hold, reports()));
+        held.renewed(&hold, later);
         assert!(held.begins(&hold, reports()));
         assert_eq!(held.count_of(&QueueName::default()), 1);
     }

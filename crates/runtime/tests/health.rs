@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use gristmill_common::breaker::{Reading, State};
 use gristmill_runtime::{
     health::{self, CheckResult, Readiness, Report, Status},
     telemetry::Metrics,
@@ -109,5 +110,40 @@ async fn a_check_that_hangs_is_given_up_and_runs_once_however_many_ask() {
     assert_eq!(started.load(Ordering::Relaxed), 1);
     release.cancel();
     assert_eq!(server.report().await.0, 200);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_breaker_is_shown_and_measured_and_not_judged() {
+    let opened = Arc::new(AtomicUsize::new(0));
+    let read = {
+        let opened = opened.clone();
+        move || match opened.load(Ordering::Relaxed) {
+            0 => Reading::default(),
+            times => Reading { state: State::Open, opened: times as u64 },
+        }
+    };
+    let readiness = Readiness::new().breaker("outside", read);
+    let shutdown = CancellationToken::new();
+    let measuring = tokio::spawn(readiness.clone().measure(shutdown.clone()));
+    let server = Server::start(readiness);
+    assert_eq!(server.report().await.1.breakers["outside"], State::Closed);
+    opened.store(3, Ordering::Relaxed);
+    let (status, text) = server.get("/health/ready").await;
+    assert_eq!((status, text.as_str()), (200, r#"{"status":"ready","checks":{},"breakers":{"outside":"open"}}"#));
+    let measured = async {
+        let lines =
+            [r#"gristmill_breaker_state{name="outside"} 1"#, r#"gristmill_breaker_opened_total{name="outside"} 3"#];
+        loop {
+            let metrics = server.get("/metrics").await.1;
+            if lines.iter().all(|wanted| metrics.lines().any(|line| line == *wanted)) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), measured).await.expect("it is measured");
+    shutdown.cancel();
+    timeout(Duration::from_secs(10), measuring).await.expect("in time").expect("no panic");
     server.stop().await;
 }

@@ -104,7 +104,8 @@ impl Gate {
         }
         let request_id = RequestId::of(request.headers());
         let payload = request.take_payload();
-        let intake = (!matches!(payload, actix_web::dev::Payload::None)).then(|| Intake::new(payload, self.load.clone()));
+        let intake =
+            (!matches!(payload, actix_web::dev::Payload::None)).then(|| Intake::new(payload, self.load.clone()));
         request.extensions_mut().insert(Exchange { request_id: request_id.clone(), intake: intake.clone() });
         Arrival { started, method, route, request_id, intake }
     }

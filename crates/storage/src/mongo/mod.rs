@@ -48,7 +48,9 @@ use self::{
     known::Known,
     link::{Link, Standing},
     logs::Lines,
-    pool::Place, server::Server, supervisor::Supervisor,
+    pool::Place,
+    server::Server,
+    supervisor::Supervisor,
 };
 use crate::{Migration, StoreError, bounds::Bounds};
 

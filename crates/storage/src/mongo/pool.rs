@@ -22,6 +22,11 @@ tokio::task_local! {
 const DATABASE: &str = "gristmill";
 /// The most connections, when the URL does not say: every bulk write takes one, and so does every read.
 const POOL: u32 = 32;
+/// How many of them may be made at once, when the URL does not say. A few at a time, which is usual, would have everybody
+/// wait for the others' when the server is slow.
+const MADE_AT_ONCE: u32 = 16;
+/// How many connections there are for leases: those of a worker are renewed together, and so is the lead.
+const FOR_LEASES: u32 = 2;
 const CONNECT: Duration = Duration::from_secs(3);
 const SELECT: Duration = Duration::from_secs(4);
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
@@ -52,6 +57,7 @@ impl Place {
         let mut options = ClientOptions::parse(self.url.clone()).await?;
         options.app_name.get_or_insert_with(|| "gristmill".into());
         options.max_pool_size.get_or_insert(POOL);
+        options.max_connecting.get_or_insert(MADE_AT_ONCE);
         options.connect_timeout.get_or_insert(CONNECT);
         options.server_selection_timeout.get_or_insert(SELECT);
         options.heartbeat_freq.get_or_insert(LOOK_AGAIN);
@@ -63,6 +69,14 @@ impl Place {
         options.cmap_event_handler = Some(EventHandler::callback(move |event| pool.tell(event)));
         Ok(options)
     }
+}
+
+/// The same server, by connections that only leases use. They are made at once: with a slow server that may take as long
+/// as a call may.
+pub(super) fn for_leases(options: &ClientOptions) -> ClientOptions {
+    let mut options = options.clone();
+    (options.max_pool_size, options.min_pool_size) = (Some(FOR_LEASES), Some(FOR_LEASES));
+    options
 }
 
 /// What is known of the connections.

@@ -30,8 +30,7 @@ const ONE_BATCH: i32 = 20_000;
 /// When writes are left alone although the server answers: it may have lost its majority, or its disk hangs. Whoever asks
 /// would wait for seconds, and hold a connection meanwhile, which reads need. Short waits: a write that comes back in time
 /// keeps leases.
-const WRITES: Rule =
-    Rule { failures: 5, first_wait: Duration::from_millis(200), longest_wait: Duration::from_secs(1) };
+const WRITES: Rule = Rule { failures: 5, first_wait: Duration::from_millis(200), longest_wait: Duration::from_secs(1) };
 
 /// A database, once the way to it is known.
 #[derive(Clone)]
@@ -41,6 +40,8 @@ pub(super) struct Server {
     trouble: Arc<Notify>,
     /// Around the writes.
     writes: Arc<Mutex<Breaker>>,
+    /// The same database, by a way that nothing else is in.
+    leases: Option<Arc<Self>>,
 }
 
 /// What a read has to see.
@@ -54,7 +55,18 @@ pub(super) enum Sees {
 
 impl Server {
     pub(super) fn new(database: Database, trouble: Arc<Notify>) -> Self {
-        Self { database, trouble, writes: Arc::new(Mutex::new(Breaker::new(WRITES))) }
+        Self { database, trouble, writes: Arc::new(Mutex::new(Breaker::new(WRITES))), leases: None }
+    }
+
+    /// With connections of their own for leases.
+    pub(super) fn with_leases(self, database: Database) -> Self {
+        let leases = Self::new(database, Arc::clone(&self.trouble));
+        Self { leases: Some(Arc::new(leases)), ..self }
+    }
+
+    /// For what must not wait behind everything else when the server is slow: a lease that is renewed too late is lost.
+    pub(super) fn for_leases(&self) -> &Self {
+        self.leases.as_deref().unwrap_or(self)
     }
 
     /// Runs a command that answers with one document.
@@ -166,6 +178,9 @@ impl Server {
     /// Closes it: what failed before counts no more.
     pub(super) fn forget_failures(&self) {
         self.breaker(Breaker::close);
+        if let Some(leases) = &self.leases {
+            leases.forget_failures();
+        }
     }
 
     fn breaker<T>(&self, work: impl FnOnce(&mut Breaker) -> T) -> T {

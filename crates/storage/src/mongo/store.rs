@@ -34,7 +34,7 @@ impl JobStore for MongoStore {
     }
 
     async fn renew(&self, held: &[(JobKey, LeaseId)], until: Timestamp) -> Result<Vec<Renewal>, StoreError> {
-        Ok(claim::renew(&self.link.server()?, held, until).await?)
+        Ok(claim::renew(self.link.server()?.for_leases(), held, until).await?)
     }
 
     async fn apply(&self, changes: Vec<Change>) -> Result<Vec<Option<Job>>, StoreError> {
@@ -159,7 +159,7 @@ impl RecordStore for MongoStore {
     }
 
     async fn lead(&self, record: LeaderRecord, now: Timestamp) -> Result<bool, StoreError> {
-        Ok(records::lead(&self.link.server()?, &record, now).await?)
+        Ok(records::lead(self.link.server()?.for_leases(), &record, now).await?)
     }
 
     async fn leader(&self) -> Result<Option<LeaderRecord>, StoreError> {

@@ -10,7 +10,13 @@ use gristmill_common::Clock;
 use mongodb::{Client, bson::rawdoc};
 use tokio::sync::{Notify, watch};
 
-use super::{fault::Fault, link::Standing, pool::Place, schema, server::Server};
+use super::{
+    fault::Fault,
+    link::Standing,
+    pool::{self, Place},
+    schema,
+    server::Server,
+};
 use crate::StoreError;
 
 const FIRST_WAIT: Duration = Duration::from_millis(200);
@@ -79,8 +85,10 @@ impl Supervisor {
         let server = match server {
             Some(server) => server,
             None => {
-                let client = Client::with_options(self.place.options().await?)?;
-                server.insert(Server::new(client.database(&self.place.database), Arc::clone(&self.trouble)))
+                let options = self.place.options().await?;
+                let leases = Client::with_options(pool::for_leases(&options))?.database(&self.place.database);
+                let database = Client::with_options(options)?.database(&self.place.database);
+                server.insert(Server::new(database, Arc::clone(&self.trouble)).with_leases(leases))
             }
         };
         let is_in_touch = self.standing.borrow().is_good();

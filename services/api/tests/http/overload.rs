@@ -93,7 +93,8 @@ async fn bodies_that_find_no_room_are_refused_before_they_are_read() {
 
     // Not a byte of it was sent, and the answer is there.
     let mut stream = stack.connect();
-    let head = "POST /api/v1/jobs HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 20000\r\n\r\n";
+    let head =
+        "POST /api/v1/jobs HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 20000\r\n\r\n";
     stream.write_all(head.as_bytes()).expect("sent");
     let mut answer = [0; 12];
     stream.read_exact(&mut answer).expect("an answer");

@@ -93,6 +93,9 @@ impl Process {
         if settings.handlers.test_types {
             registry = gristmill_handlers::test_types(registry)?;
         }
+        if settings.handlers.crash_type {
+            registry = registry.with(gristmill_handlers::Crash)?;
+        }
         let clock = Clock::start();
         let store = gristmill_storage::open(settings.store.url.expose(), &clock).await?;
         if program != Program::Embedded && store.ownership == Ownership::Exclusive {

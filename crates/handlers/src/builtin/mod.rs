@@ -20,10 +20,10 @@ pub fn built_in() -> Result<Registry, RegistryError> {
     Registry::default().with(WordCount)
 }
 
-/// Adds the types for trying things out and for tests: `sleep`, `fail` and `crash`.
+/// Adds the types for trying things out and for tests: `sleep` and `fail`.
 ///
 /// # Errors
 /// The registry has a type of one of these names already.
 pub fn test_types(registry: Registry) -> Result<Registry, RegistryError> {
-    registry.with(Sleep)?.with(Fail)?.with(Crash)
+    registry.with(Sleep)?.with(Fail)
 }

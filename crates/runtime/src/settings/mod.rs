@@ -105,8 +105,10 @@ pub enum AuthMode {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Handlers {
-    /// Whether `sleep`, `fail` and `crash` are among them.
+    /// Whether `sleep` and `fail` are among them.
     pub test_types: bool,
+    /// Whether `crash` is among them, which ends its process.
+    pub crash_type: bool,
 }
 
 /// Which queues there are.

@@ -11,6 +11,7 @@ use std::{
 
 use gristmill_common::{Clock, QueueName, QueueRecord};
 use gristmill_storage::{Kind, Restored, Store, StoreError, Whole};
+use serde_json::Value;
 
 use crate::{
     ArchiveError, Comparison, Progress, Step, Watcher, blobs,
@@ -38,6 +39,8 @@ pub struct Imported {
     pub registers: u64,
     /// Queues that were paused in the target, because they are in the archive.
     pub paused: Vec<QueueName>,
+    /// Queues of the target that got the rate that they have in the archive.
+    pub limited: Vec<QueueName>,
     /// The archive beside the store.
     pub comparison: Comparison,
 }
@@ -56,14 +59,21 @@ pub async fn import(archive: &Path, url: &str, watcher: Watcher<'_>) -> Result<I
     let store = gristmill_storage::open(url, &clock).await?.store;
     patiently(async || Ok(store.ping().await?)).await?;
     let import = Import { store, clock, archive: archive.to_owned(), manifest };
-    let paused = import.restore_queues().await?;
+    let Changed { paused, limited } = import.restore_queues().await?;
     let created = import.restore_jobs(watcher).await?;
     let registers = match &import.manifest.registers {
         Some(registers) => registers::restore(&*import.store, archive, registers).await?,
         None => 0,
     };
     let comparison = verify::compare(&*import.store, archive, &import.manifest, watcher).await?;
-    Ok(Imported { created, registers, paused, comparison })
+    Ok(Imported { created, registers, paused, limited, comparison })
+}
+
+/// Queues of the target that were changed.
+#[derive(Default)]
+struct Changed {
+    paused: Vec<QueueName>,
+    limited: Vec<QueueName>,
 }
 
 struct Import {
@@ -74,30 +84,47 @@ struct Import {
 }
 
 impl Import {
-    /// Declares the queues. One that is paused in the archive is paused in the target before a job of it comes; once
-    /// all jobs have come, people decide.
-    async fn restore_queues(&self) -> Result<Vec<QueueName>, ArchiveError> {
+    /// Declares the queues. One that is there is paused in the target before a job of it comes, if it is paused in the
+    /// archive, and gets the archive's rate, if it has none; once all jobs have come, people decide.
+    async fn restore_queues(&self) -> Result<Changed, ArchiveError> {
         let last: Vec<_> = self.manifest.segments.last().map(|segment| segment.last.clone()).into_iter().collect();
         let is_done = patiently(async || Ok(self.store.whole(&last).await?)).await?.iter().any(Option::is_some);
-        let mut paused = Vec::new();
+        let mut changed = Changed::default();
         for queue in &self.manifest.queues {
             let record = serde_json::to_value(queue).map_err(|error| StoreError::Corrupt(error.to_string()))?;
             let name = queue.name.as_str();
             let is_new =
                 patiently(async || Ok(self.store.add_record(Kind::Queue, name, record.clone()).await?)).await?;
-            if is_new || is_done || !queue.paused || self.is_paused(&queue.name).await? {
-                continue;
+            if !is_new && !is_done {
+                patiently(async || self.change_queue(queue, &record, &mut changed).await).await?;
             }
-            patiently(async || Ok(self.store.put_record(Kind::Queue, name, record.clone()).await?)).await?;
-            paused.push(queue.name.clone());
         }
-        Ok(paused)
+        Ok(changed)
     }
 
-    async fn is_paused(&self, queue: &QueueName) -> Result<bool, ArchiveError> {
-        let records = patiently(async || Ok(self.store.records(Kind::Queue).await?)).await?;
-        let there = records.into_iter().filter_map(|record| serde_json::from_value::<QueueRecord>(record).ok());
-        Ok(there.into_iter().any(|there| there.name == *queue && there.paused))
+    /// Changes no more of a queue than what is said above: a newer build may have written more into the record.
+    async fn change_queue(
+        &self,
+        queue: &QueueRecord,
+        archived: &Value,
+        changed: &mut Changed,
+    ) -> Result<(), ArchiveError> {
+        let records = self.store.records(Kind::Queue).await?;
+        let Some(there) = records.into_iter().find(|there| there["name"] == archived["name"]) else { return Ok(()) };
+        let mut record = there.clone();
+        if queue.paused && there["paused"] != true {
+            record["paused"] = true.into();
+            note(&mut changed.paused, &queue.name);
+        }
+        if queue.rate_limit.is_some() && there["rate_limit"].is_null() {
+            record["rate_limit"] = archived["rate_limit"].clone();
+            note(&mut changed.limited, &queue.name);
+        }
+        if record == there || self.store.replace_record(Kind::Queue, queue.name.as_str(), &there, record).await? {
+            return Ok(());
+        }
+        // Somebody else was at it: read it again.
+        Err(StoreError::Overloaded.into())
     }
 
     /// Restores the jobs, each segment after it was checked; says how many were not there.
@@ -175,6 +202,13 @@ fn calls(jobs: Vec<Whole>) -> impl Iterator<Item = Vec<Whole>> {
         }
         (!call.is_empty()).then_some(call)
     })
+}
+
+/// A call that is made again notes it once.
+fn note(queues: &mut Vec<QueueName>, name: &QueueName) {
+    if !queues.contains(name) {
+        queues.push(name.clone());
+    }
 }
 
 /// Makes a call until the store answers: each may be made again.

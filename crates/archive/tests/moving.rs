@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use gristmill_archive::{ArchiveError, Imported, Verdict, export, import};
 use gristmill_common::{
-    BlobId, Body, Clock, LeaderRecord, QueueRecord, State, Tenant, WorkerId,
+    BlobId, Body, Clock, LeaderRecord, QueueRate, QueueRecord, State, Tenant, WorkerId,
     http::LogLine,
     job::{Concurrency, Gates, HistoryEntry, JobError, JobKey, NewJob, What},
 };
@@ -90,8 +90,8 @@ async fn populate(store: &Arc<dyn Store>) {
     store.claim(claim_of(&keys[5..6], at(20))).await.expect("a claim");
     let line = |n| (keys[1].clone(), LogLine { at: at(n), attempt: 1, message: format!("line {n}\0") });
     store.append_logs((0..5).map(line).collect()).await.expect("a log");
-    let queue =
-        QueueRecord { name: "books".parse().expect("a name"), paused: true, rate_limit: None, created_at: at(1) };
+    let rate_limit = Some(QueueRate { limit: 5, per_ms: 1_000 });
+    let queue = QueueRecord { name: "books".parse().expect("a name"), paused: true, rate_limit, created_at: at(1) };
     store.put_record(Kind::Queue, "books", serde_json::to_value(queue).expect("JSON")).await.expect("a record");
     lead(store).await;
 }
@@ -127,7 +127,28 @@ async fn everything_moves_and_is_compared_and_moving_it_again_changes_nothing() 
     assert_eq!(target.counts(None).await.expect("counts"), counts);
     let queues = target.records(Kind::Queue).await.expect("records");
     assert_eq!(queues.len(), 1);
-    assert_eq!(queues[0]["paused"], true);
+    assert_eq!((&queues[0]["paused"], &queues[0]["rate_limit"]["limit"]), (&json!(true), &json!(5)));
+}
+
+#[tokio::test]
+async fn a_queue_that_is_there_is_paused_and_bounded_and_keeps_the_rest() {
+    let place = Place::new();
+    populate(&place.store("data").await).await;
+    place.export(100).await.expect("an archive");
+    let there = json!({"name": "books", "paused": false, "created_at": at(9), "newer": 7});
+    let target = place.store("target").await;
+    target.put_record(Kind::Queue, "books", there.clone()).await.expect("a record");
+    drop(target);
+    let imported = place.import().await.expect("an import");
+    let books = ["books".parse().expect("a name")];
+    assert_eq!((&imported.paused[..], &imported.limited[..]), (&books[..], &books[..]));
+    let target = place.store("target").await;
+    let mut wanted = there;
+    (wanted["paused"], wanted["rate_limit"]) = (json!(true), json!({"limit": 5, "per_ms": 1_000}));
+    assert_eq!(target.records(Kind::Queue).await.expect("records"), [wanted]);
+    drop(target);
+    let again = place.import().await.expect("an import");
+    assert!(again.paused.is_empty() && again.limited.is_empty());
 }
 
 /// A register in each space, of two tenants.

@@ -78,7 +78,7 @@ pub enum NextDebounced {
     Take,
     /// As [`Next::Insert`].
     Insert,
-    /// Put this job off until then, with the new payload; if that is refused, read again.
+    /// Put this job off until then, which may be as it was, with the new payload; if that is refused, read again.
     PutOff(JobId, Timestamp),
     /// As [`Next::Wait`].
     Wait,
@@ -143,24 +143,15 @@ impl Debounced {
 
     /// What the submitter of `me` does next, having read the key and then the job that it names.
     #[must_use]
-    pub fn next(
-        read: Option<&Self>,
-        holder: Option<&Job>,
-        me: JobId,
-        debounce: &Debounce,
-        now: Timestamp,
-    ) -> NextDebounced {
+    pub fn next(read: Option<&Self>, holder: Option<&Job>, me: JobId, now: Timestamp) -> NextDebounced {
         let Some(key) = read else { return NextDebounced::Take };
         match standing(key.holder, key.at, holder, me, now) {
             Standing::Mine => NextDebounced::Insert,
             Standing::Expected => NextDebounced::Wait,
             Standing::Abandoned => NextDebounced::TakeOver(key.holder),
-            Standing::There(job) if job.state == State::Scheduled && job.claims == 0 => {
-                let latest = job.created_at + Duration::from_millis(debounce.max_wait_ms);
-                let until = (now + Duration::from_millis(debounce.wait_ms)).min(latest).max(now);
-                NextDebounced::PutOff(key.holder, until)
+            Standing::There(job) => {
+                put_off_until(job, now).map_or(NextDebounced::Take, |until| NextDebounced::PutOff(key.holder, until))
             }
-            Standing::There(_) => NextDebounced::Take,
         }
     }
 
@@ -175,6 +166,20 @@ impl Debounced {
     pub fn check_at(&self) -> Timestamp {
         self.at + LEFT_OVER_AFTER
     }
+}
+
+/// Until when another submission of its key puts a job off, if it has not begun: its own words count, and not a
+/// newcomer's. One that has had its wait, and is at a gate, only takes the payload.
+fn put_off_until(job: &Job, now: Timestamp) -> Option<Timestamp> {
+    if job.state != State::Scheduled || job.claims > 0 {
+        return None;
+    }
+    if job.is_parked() {
+        return Some(job.wake_at);
+    }
+    let Debounce { wait_ms, max_wait_ms, .. } = job.gates.as_ref()?.debounce.as_ref()?;
+    let latest = job.created_at + Duration::from_millis(*max_wait_ms);
+    Some((now + Duration::from_millis(*wait_ms)).min(latest).max(now))
 }
 
 /// How it stands with the job that a key names.
@@ -203,7 +208,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{Tenant, job::JobKey};
+    use crate::{
+        Tenant,
+        job::{Gates, HistoryEntry, JobKey, What},
+    };
 
     fn id(number: u8) -> JobId {
         JobId::from_bytes([number; 16])
@@ -260,19 +268,23 @@ mod tests {
     #[test]
     fn a_debounced_job_is_put_off_as_far_as_it_may_be() {
         let debounce = Debounce { key: "a".parse().expect("a key"), wait_ms: 10_000, max_wait_ms: 25_000 };
-        let next = |job: Option<&Job>, now| {
-            Debounced::next(Some(&Debounced::by(id(1), at(0))), job, id(ME), &debounce, at(now))
-        };
+        let gates = Gates { debounce: Some(debounce), ..Gates::default() };
+        let job = |state, claims| Job { gates: Some(Box::new(gates.clone())), ..job(state, claims) };
+        let next = |job: Option<&Job>, now| Debounced::next(Some(&Debounced::by(id(1), at(0))), job, id(ME), at(now));
         let waiting = job(State::Scheduled, 0);
         assert_eq!(next(Some(&waiting), 4), NextDebounced::PutOff(id(1), at(14)));
         assert_eq!(next(Some(&waiting), 20), NextDebounced::PutOff(id(1), at(25)));
         assert_eq!(next(Some(&waiting), 30), NextDebounced::PutOff(id(1), at(30)));
+        // It has had its wait: where it stands at a gate stays as it is.
+        let mut parked = Job { wake_at: at(13), ..job(State::Scheduled, 0) };
+        parked.history.push(HistoryEntry::new(at(11), What::Parked));
+        assert_eq!(next(Some(&parked), 12), NextDebounced::PutOff(id(1), at(13)));
         for gone in [job(State::Queued, 0), job(State::Scheduled, 1), job(State::Running, 1), job(State::Cancelled, 0)]
         {
             assert_eq!(next(Some(&gone), 4), NextDebounced::Take);
         }
         assert_eq!((next(None, 9), next(None, 10)), (NextDebounced::Wait, NextDebounced::TakeOver(id(1))));
-        assert_eq!(Debounced::next(None, None, id(ME), &debounce, at(0)), NextDebounced::Take);
+        assert_eq!(Debounced::next(None, None, id(ME), at(0)), NextDebounced::Take);
     }
 
     #[test]

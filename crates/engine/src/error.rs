@@ -49,8 +49,15 @@ pub enum EngineError {
     /// The unique key is held, by this job if it is there already.
     #[error("the unique key is held by {}", .0.map_or("a job that is just being submitted".into(), |id| id.to_string()))]
     UniqueConflict(Option<JobId>),
+    /// The submission broke off, or was so slow that somebody else has taken its key over. No job may come of it any
+    /// more, which is kept in mind for an hour.
+    #[error("the submission was overtaken by another of its key: send it again, with another idempotency key if any")]
+    Overtaken {
+        /// The field that names the key: `unique`, `debounce`.
+        gate: &'static str,
+    },
     /// A schedule has made the job so lately that it might make it again if it were gone.
-    #[error("a schedule has just made the job, and might make it again: it can be deleted 10 seconds later")]
+    #[error("a schedule has just made the job, and might make it again: it can be deleted a little later")]
     JustFired,
     /// There is no such job.
     #[error("there is no such job")]

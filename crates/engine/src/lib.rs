@@ -12,7 +12,7 @@ mod usecases;
 mod waiters;
 mod worker;
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use gristmill_broker::{Broker, BrokerError};
 use gristmill_common::{Clock, QueueName, job::Limits};
@@ -46,11 +46,19 @@ pub struct EngineConfig {
     pub max_text_bytes: u64,
     /// Queues declared at start, besides those that people declared.
     pub queues: Vec<QueueName>,
+    /// How long a leader's lease holds without a renewal, as in [`SchedulerConfig::leader_lease`]: what a schedule has
+    /// made is not deleted within two of them.
+    pub leader_lease: Duration,
 }
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        Self { limits: Limits::default(), max_text_bytes: 64 * 1024 * 1024, queues: vec![QueueName::default()] }
+        Self {
+            limits: Limits::default(),
+            max_text_bytes: 64 * 1024 * 1024,
+            queues: vec![QueueName::default()],
+            leader_lease: SchedulerConfig::default().leader_lease,
+        }
     }
 }
 

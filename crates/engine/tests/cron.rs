@@ -1,20 +1,25 @@
 //! Schedules fire: each instant once, what was missed as it was asked for, and one beside another or not.
 
+#[path = "support/counted.rs"]
+mod counted;
 mod support;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use counted::Counted;
 use gristmill_common::{
-    State, Tenant, Timestamp,
-    job::Job,
+    Body, JobId, LeaseId, State, Tenant, Timestamp,
+    job::{Job, JobKey, NewJob, While},
+    limits::{Slot, Slots},
     schedule::{ScheduleName, ScheduleRecord},
+    unique::Held,
 };
-use gristmill_engine::StoreError;
+use gristmill_engine::{Engine, EngineConfig, Lead, Scheduler, SchedulerConfig, StoreError};
 use gristmill_storage::{Expect, Register, RegisterKey, Space, Swap};
 use gristmill_testkit::eventually;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use support::Rig;
+use support::{Rig, registry};
 
 const HOUR: i64 = 60 * 60 * 1_000;
 
@@ -61,12 +66,32 @@ fn shift_over_eleven_hours(rig: &Rig) {
     rig.clock.shift(HOUR - rig.clock.now().as_millis() % HOUR + 10 * HOUR + HOUR / 2);
 }
 
+/// A store like the rig's, on which a scheduler leads that does not work yet.
+async fn on_counted(rig: &Rig) -> (Arc<Counted>, Scheduler) {
+    let store = Arc::new(Counted::new(rig.store.clone()));
+    let (config, clock, shutdown) = (EngineConfig::default(), rig.clock.clone(), rig.shutdown.clone());
+    let engine = Engine::start(store.clone(), rig.broker.clone(), registry(), clock, config, shutdown);
+    let config = SchedulerConfig { tick: Duration::from_millis(20), lead: Lead::Always, ..SchedulerConfig::default() };
+    (store, Scheduler::new(engine.await.expect("an engine"), config))
+}
+
+async fn write(rig: &Rig, space: Space, called: &str, value: Value) -> RegisterKey {
+    let key = RegisterKey { space, tenant: Tenant::default(), name: called.into() };
+    let swap = Swap { key: key.clone(), expect: Expect::Absent, to: Some((value, Some(rig.clock.now()))) };
+    assert_eq!(rig.store.swap(vec![swap]).await.expect("an answer"), [true]);
+    key
+}
+
+async fn is_there(rig: &Rig, key: &RegisterKey) -> bool {
+    rig.store.registers(std::slice::from_ref(key)).await.expect("an answer")[0].is_some()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn each_instant_fires_once_and_at_once() {
     let rig = Rig::new().await;
     rig.schedule();
     rig.work();
-    put(&rig, "tick", "* * * * * *", 0, json!({})).await;
+    put(&rig, "tick", "* * * * * *", 0, json!({"missed": "fire_all"})).await;
     let jobs = eventually("four have run", || async {
         let jobs = fired(&rig, "tick").await;
         (jobs.iter().filter(|job| job.state == State::Succeeded).count() >= 4).then_some(jobs)
@@ -78,8 +103,9 @@ async fn each_instant_fires_once_and_at_once() {
         println!("fired {:?} after its instant", job.created_at.since(job.run_at.expect("an instant")));
         assert!(job.created_at >= job.run_at.expect("an instant"));
     }
-    let record = record(&rig, "tick").await;
-    assert_eq!(record.last_job, fired(&rig, "tick").await.last().map(|job| job.key.id));
+    // It goes on firing meanwhile.
+    let last = record(&rig, "tick").await.last_job.expect("it has fired");
+    assert!(fired(&rig, "tick").await.iter().any(|job| job.key.id == last));
     rig.engine.delete_schedule(&Tenant::default(), &name("tick")).await.expect("deleted");
     rig.shutdown.cancel();
 }
@@ -131,7 +157,7 @@ async fn a_schedule_that_replaces_never_runs_two_at_once() {
     let rig = Rig::new().await;
     rig.schedule();
     rig.work();
-    put(&rig, "one", "* * * * * *", 60_000, json!({"overlap": "replace"})).await;
+    put(&rig, "one", "*/5 * * * * *", 60_000, json!({"overlap": "replace"})).await;
     let jobs = eventually("three have run", || async {
         let jobs = fired(&rig, "one").await;
         (jobs.iter().filter(|job| job.started_at.is_some() && job.finished_at.is_some()).count() >= 3).then_some(jobs)
@@ -195,5 +221,121 @@ async fn a_schedule_of_a_newer_build_is_left_alone_and_stands_in_nobodys_way() {
     let newer = register(&rig, "newer").await;
     assert_eq!((newer.value, newer.due_at), (value, due_at));
     assert_eq!(fired(&rig, "newer").await, []);
+    rig.shutdown.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schedule_advances_although_its_catch_up_takes_longer_than_a_lead() {
+    let rig = Rig::new().await;
+    put(&rig, "slow", "0 * * * *", 0, json!({"missed": "fire_all"})).await;
+    let (store, scheduler) = on_counted(&rig).await;
+    let clock = rig.clock.clone();
+    // Three inserts take longer than a leader's lease.
+    store.after_insert(move || {
+        clock.shift(2_000);
+        Box::pin(async {})
+    });
+    shift_over_eleven_hours(&rig);
+    let now = rig.clock.now();
+    tokio::spawn(async move { scheduler.run().await });
+    seen_to(&rig, "slow", now).await;
+    assert_eq!(fired(&rig, "slow").await.len(), 11);
+    assert_eq!(store.calls("insert"), 11, "each was inserted once");
+    rig.shutdown.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schedule_that_is_changed_while_it_fires_knows_its_last_job() {
+    let rig = Arc::new(Rig::new().await);
+    put(&rig, "changed", "0 * * * *", 0, json!({"overlap": "skip"})).await;
+    let (store, scheduler) = on_counted(&rig).await;
+    let other = rig.clone();
+    store.after_insert(move || {
+        let other = other.clone();
+        Box::pin(async move { put(&other, "changed", "15 * * * *", 0, json!({"overlap": "skip"})).await })
+    });
+    shift_over_eleven_hours(&rig);
+    tokio::spawn(async move { scheduler.run().await });
+    let job = eventually("fired", || async { fired(&rig, "changed").await.pop() }).await;
+    eventually("it is told", || async { (record(&rig, "changed").await.last_job == Some(job.key.id)).then_some(()) })
+        .await;
+    assert_eq!(fired(&rig, "changed").await.len(), 1);
+    rig.shutdown.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_cannot_be_read_stops_no_schedule_and_no_other_key() {
+    let rig = Rig::new().await;
+    let (store, scheduler) = on_counted(&rig).await;
+    let spoilt = JobKey { tenant: Tenant::default(), id: JobId::fresh() };
+    store.spoil(&spoilt);
+    let now = rig.clock.now();
+    let held = |id| serde_json::to_value(Held::by(id, While::Active, now)).expect("json");
+    let slots_of = |id| {
+        let mut slots = Slots::default();
+        assert_eq!(slots.take(id, LeaseId::fresh(), now, 1), Slot::Granted);
+        serde_json::to_value(slots).expect("json")
+    };
+    let kept = [
+        write(&rig, Space::Unique, "spoilt", held(spoilt.id)).await,
+        write(&rig, Space::Slots, "spoilt", slots_of(spoilt.id)).await,
+    ];
+    // The key of a job that is not there is kept for a while, should it still come.
+    let gone = write(&rig, Space::Unique, "gone", held(JobId::fresh())).await;
+    let leaked = write(&rig, Space::Slots, "leaked", slots_of(JobId::fresh())).await;
+    put(&rig, "tick", "* * * * * *", 0, json!({})).await;
+    rig.clock.shift(24 * HOUR);
+    tokio::spawn(async move { scheduler.run().await });
+    eventually("it fires", || async { (fired(&rig, "tick").await.len() >= 2).then_some(()) }).await;
+    for key in [gone, leaked] {
+        eventually("dropped", || async { (!is_there(&rig, &key).await).then_some(()) }).await;
+    }
+    for key in kept {
+        assert!(is_there(&rig, &key).await, "{key:?} was dropped");
+    }
+    rig.shutdown.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn registers_that_are_left_alone_hide_nothing_behind_them() {
+    let rig = Rig::new().await;
+    let due_at = Some(rig.clock.now());
+    let newer = |number: usize| {
+        let key = RegisterKey { space: Space::Rate, tenant: Tenant::default(), name: number.to_string() };
+        Swap { key, expect: Expect::Absent, to: Some((json!({"v": 2}), due_at)) }
+    };
+    // More than a tick sees.
+    rig.store.swap((0..10_500).map(newer).collect()).await.expect("an answer");
+    put(&rig, "tick", "* * * * * *", 0, json!({})).await;
+    rig.schedule();
+    eventually("it fires", || async { (!fired(&rig, "tick").await.is_empty()).then_some(()) }).await;
+    rig.shutdown.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_might_be_fired_again_is_not_purged_yet() {
+    let rig = Rig::new().await;
+    let now = rig.clock.now();
+    let ended = |tags: &[&str]| {
+        let key = JobKey { tenant: Tenant::default(), id: JobId::fresh() };
+        let job = Job::accepted(key, "sleep".parse().expect("a name"), now);
+        let tags = tags.iter().map(|&tag| tag.to_owned()).collect();
+        let job = Job { state: State::Succeeded, wake_at: now, finished_at: Some(now), run_at: Some(now), tags, ..job };
+        NewJob { job, payload: Body::Inline("{}".into()), text: None }
+    };
+    let (fired, other) = (ended(&["schedule:nightly"]), ended(&[]));
+    let keys = [fired.job.key.clone(), other.job.key.clone()];
+    rig.store.insert(vec![fired, other]).await.expect("inserted");
+    let left = || async {
+        let jobs = rig.store.jobs(&keys).await.expect("an answer");
+        jobs.into_iter().flatten().map(|job| job.key).collect::<Vec<_>>()
+    };
+    rig.schedule();
+    eventually("the other is erased", || async { (!left().await.contains(&keys[1])).then_some(()) }).await;
+    let (left_by, time) = (left().await, rig.clock.now().since(now));
+    println!("the other was erased within {time:?}");
+    assert!(left_by.contains(&keys[0]) || time > Duration::from_secs(10), "it was erased as well");
+    rig.clock.shift(HOUR);
+    eventually("it is erased", || async { left().await.is_empty().then_some(()) }).await;
     rig.shutdown.cancel();
 }

@@ -10,12 +10,13 @@ use gristmill_common::{
     message::Dispatch,
 };
 use gristmill_engine::WorkerConfig;
-use gristmill_storage::{Kind, RegisterKey, Space};
+use gristmill_storage::{Expect, Kind, RegisterKey, Space, Swap};
 use gristmill_testkit::{World, eventually};
 use serde_json::json;
 use support::{
     Rig,
     counting::{Count, Input, count_job},
+    with,
 };
 
 const INTERVAL: Duration = Duration::from_millis(20);
@@ -156,6 +157,82 @@ async fn a_dispatch_without_gates_leads_past_none(rig: &Rig) {
     rig.shutdown.cancel();
 }
 
+/// Two copies of a dispatch, one token: the copy that gets none must not give back the slot that its twin runs in.
+async fn a_doubled_dispatch_leaves_its_twin_the_slot(rig: &Rig) {
+    let count = Count::new(rig);
+    let limited = json!({
+        "concurrency": {"key": "one", "limit": 1},
+        "rate_limit": {"key": "hourly", "limit": 1, "per_ms": 3_600_000},
+    });
+    // Its clock keeps the scheduler from ringing for it.
+    let new = count_job(rig, &input("one", 60_000), Some(limited));
+    let later = rig.clock.now() + Duration::from_secs(60);
+    let new = NewJob { job: Job { wake_at: later, rings: 1, ..new.job }, ..new };
+    let twins = vec![Dispatch::of(&new.job); 2];
+    let doubled = rig.store_jobs(vec![new]).await.remove(0);
+    rig.broker.publish(&QueueName::default(), twins).await.expect("published");
+    rig.count_with(&count, 1, config()).await;
+    rig.reaches(&doubled, State::Running).await;
+    let slot_alone = json!({"concurrency": {"key": "one", "limit": 1}});
+    let other = rig.store_jobs(vec![count_job(rig, &input("one", 0), Some(slot_alone))]).await.remove(0);
+    eventually("parked", || async { Some(rig.job(&other).await).filter(Job::is_parked) }).await;
+    assert_eq!(count.of("one").starts.len(), 1);
+    rig.engine.cancel(&doubled).await.expect("asked to stop");
+    rig.reaches(&other, State::Succeeded).await;
+    assert_eq!(count.of("one").most, 1);
+    rig.shutdown.cancel();
+}
+
+/// Nobody but the worker rings here: there is no scheduler.
+async fn who_has_left_the_line_is_passed_over(rig: &Rig) {
+    rig.work_with(config());
+    let gates = json!({"concurrency": {"key": "one", "limit": 1}});
+    let submit = async |ms: u64| rig.submit(with("sleep", json!({ "ms": ms }), gates.clone())).await;
+    let holder = submit(60_000).await;
+    rig.reaches(&holder, State::Running).await;
+    let mut line = Vec::new();
+    for _ in 0..6 {
+        let key = submit(0).await;
+        eventually("parked", || async { Some(rig.job(&key).await).filter(Job::is_parked) }).await;
+        line.push(key);
+    }
+    let last = line.pop().expect("the last in line");
+    for key in &line {
+        rig.engine.cancel(key).await.expect("cancelled");
+    }
+    rig.engine.cancel(&holder).await.expect("asked to stop");
+    rig.reaches(&last, State::Succeeded).await;
+    rig.shutdown.cancel();
+}
+
+/// A newer build has written what this one cannot read; jobs of other keys pass meanwhile.
+async fn jobs_whose_register_is_newer_are_passed_on(rig: &Rig) {
+    let count = Count::new(rig);
+    let newer = |space, name: &str| Swap {
+        key: RegisterKey { space, tenant: Tenant::default(), name: name.into() },
+        expect: Expect::Absent,
+        to: Some((json!({"v": 1_000}), None)),
+    };
+    let swaps = vec![newer(Space::Slots, "newer"), newer(Space::Rate, "newer")];
+    assert_eq!(rig.store.swap(swaps).await.expect("swapped"), [true, true]);
+    let slot = json!({"concurrency": {"key": "newer", "limit": 1}});
+    let token = json!({
+        "concurrency": {"key": "older", "limit": 1},
+        "rate_limit": {"key": "newer", "limit": 1, "per_ms": 1_000},
+    });
+    let jobs = [slot, token].map(|gates| count_job(rig, &input("newer", 0), Some(gates)));
+    let newer = rig.store_jobs(jobs.into()).await;
+    rig.count_with(&count, 1, config()).await;
+    let older = json!({"concurrency": {"key": "older", "limit": 1}});
+    let jobs = (0..5).map(|_| count_job(rig, &input("older", 0), Some(older.clone()))).collect();
+    all_succeed(rig, &rig.store_jobs(jobs).await).await;
+    for key in &newer {
+        let job = rig.job(key).await;
+        assert_eq!((job.state, job.claims), (State::Queued, 0));
+    }
+    rig.shutdown.cancel();
+}
+
 macro_rules! on_both {
     ($($test:ident)*) => {
         mod sqlite {
@@ -186,4 +263,7 @@ on_both! {
     a_queue_starts_no_more_often_than_it_may
     a_job_without_a_token_gives_its_slot_back
     a_dispatch_without_gates_leads_past_none
+    a_doubled_dispatch_leaves_its_twin_the_slot
+    who_has_left_the_line_is_passed_over
+    jobs_whose_register_is_newer_are_passed_on
 }

@@ -135,7 +135,7 @@ async fn two_that_both_lead_do_no_harm() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_lead_of_one_that_is_gone_is_taken_within_two_leases() {
-    const LEASE: Duration = Duration::from_secs(2);
+    const LEASE: Duration = Duration::from_secs(5);
     let rig = Rig::new().await;
     let first = lead(&rig.engine, Lead::Elected, LEASE);
     let leader = eventually("somebody leads", || async { rig.store.leader().await.expect("an answer") }).await;

@@ -126,6 +126,9 @@ async fn filters_choose_and_what_is_discarded_is_gone() {
     assert_eq!(discard(json!({"type": "panic", "failed_before": soon})).await, 1);
     assert!(matches!(rig.engine.job(&other).await, Err(EngineError::NoSuchJob)));
     assert_eq!(discard(json!({ "limit": 2, "failed_before": soon })).await, 2);
+    // What fails while a call is at it has had its turn, however far ahead its time is.
+    let none = rig.engine.replay(&default(), which(json!({"type": "panic", "failed_before": soon}))).await;
+    assert!(none.expect("replayed").failed_before <= rig.clock.now() + Duration::from_millis(1));
     assert_eq!(dead_letters(&rig).await.len(), 1);
     assert_eq!(rig.engine.replay(&default(), which(json!({"type": "sleep"}))).await.expect("replayed").replayed, 0);
     for limit in [0, 10_001] {

@@ -12,7 +12,7 @@ use gristmill_common::{
 };
 use gristmill_engine::{EngineError, Origin, StoreError};
 use gristmill_storage::{Expect, RegisterKey, Space, Swap};
-use gristmill_testkit::World;
+use gristmill_testkit::{World, eventually};
 use serde_json::{Value, json};
 use support::{Rig, with};
 use tokio::task::JoinSet;
@@ -195,7 +195,7 @@ async fn a_submitter_that_was_too_slow_is_refused() {
     assert_eq!(rig.store.swap(vec![swap]).await.expect("an answer"), [true]);
     let quick = rig.submit(unique("a")).await;
     let slow = rig.engine.submit(origin(), unique("a")).await;
-    assert!(matches!(slow, Err(EngineError::UniqueConflict(_))), "{slow:?}");
+    assert!(matches!(slow, Err(EngineError::Overtaken { gate: "unique" })), "{slow:?}");
     assert_eq!(holder(try_to_submit(&rig, unique("a")).await), quick.id);
 }
 
@@ -221,6 +221,11 @@ async fn a_key_that_a_newer_build_has_written_counts_as_held() {
     assert_eq!(rig.store.swap(vec![swap]).await.expect("an answer"), [true]);
     let outcome = try_to_submit(&rig, unique("a")).await;
     assert!(matches!(outcome, Err(EngineError::Store(StoreError::Unavailable(_)))), "{outcome:?}");
+    // That is nothing to those who ask for other keys.
+    let batch = vec![(0, unique("a")), (1, unique("b")), (2, sleep(0, json!({})))];
+    let outcomes = rig.engine.submit_batch(Origin::default(), batch).await;
+    let taken: Vec<bool> = outcomes.iter().map(Result::is_ok).collect();
+    assert_eq!(taken, [false, true, true], "{outcomes:?}");
 }
 
 fn debounced(key: &str, ms: u64, wait_ms: u64, max_wait_ms: u64) -> JobRequest {
@@ -259,14 +264,56 @@ async fn each_submission_puts_the_job_off() {
     assert_ne!(next.key, first.key);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_later_submissions_only_the_payload_counts() {
+    let rig = &Rig::new().await;
+    let first = try_to_submit(rig, debounced("a", 1, 60_000, 100_000)).await.expect("accepted");
+    let second = try_to_submit(rig, debounced("a", 2, 1, 1)).await.expect("put off");
+    assert_eq!(second.key, first.key);
+    assert!(second.wake_at >= first.wake_at, "it waits as long as the first one said");
+    assert_eq!(payload(rig, &first.key).await, json!({"ms": 2}));
+
+    // One that has had its wait stands at a gate: it takes the payload, and keeps its place.
+    let found = rig.store.get(&first.key).await.expect("read").expect("there").job;
+    rig.clock.shift(60_000);
+    let now = rig.clock.now();
+    let parked = found.due(now).expect("it is due");
+    let queued = rig.store.apply(vec![parked]).await.expect("written").pop().flatten().expect("changed");
+    let change = queued.park(now, now + Duration::from_secs(5)).expect("it may be parked");
+    let parked = rig.store.apply(vec![change]).await.expect("written").pop().flatten().expect("changed");
+    let third = try_to_submit(rig, debounced("a", 3, 60_000, 100_000)).await.expect("taken");
+    assert_eq!((&third.key, third.wake_at, third.is_parked()), (&parked.key, parked.wake_at, true));
+    assert_eq!(payload(rig, &first.key).await, json!({"ms": 3}));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_debounced_submission_that_was_overtaken_is_told_of_its_own_key() {
+    let rig = Rig::new().await;
+    let origin = || Origin { idempotency_key: Some("slow".into()), ..Origin::default() };
+    let key = JobKey { tenant: Tenant::default(), id: JobId::from_idempotency_key("default", "slow", None) };
+    let stone = Job::abandoned(key, "sleep".parse().expect("a name"), rig.clock.now());
+    rig.store.insert(vec![stone]).await.expect("stored");
+    let slow = rig.engine.submit(origin(), debounced("a", 1, 1_000, 1_000)).await;
+    assert!(matches!(slow, Err(EngineError::Overtaken { gate: "debounce" })), "{slow:?}");
+}
+
 async fn many_submissions_at_once_of_a_debounced_key_make_one_job(rig: &Rig) {
     let mut crowd = JoinSet::new();
     for place in 0..16 {
         let engine = rig.engine.clone();
-        crowd.spawn(async move { engine.submit(Origin::default(), debounced("a", place, 60_000, 600_000)).await });
+        crowd.spawn(async move {
+            // On a slow machine some wait too long for their turn: they are told to send it again.
+            eventually("it is taken", || async {
+                match engine.submit(Origin::default(), debounced("a", place, 60_000, 600_000)).await {
+                    Ok(job) => Some(job.key),
+                    Err(EngineError::Store(StoreError::Overloaded)) => None,
+                    Err(error) => panic!("{error}"),
+                }
+            })
+            .await
+        });
     }
-    let keys: BTreeSet<JobKey> =
-        crowd.join_all().await.into_iter().map(|outcome| outcome.expect("taken").key).collect();
+    let keys: BTreeSet<JobKey> = crowd.join_all().await.into_iter().collect();
     assert_eq!(keys.len(), 1);
     let last = try_to_submit(rig, debounced("a", 99, 60_000, 600_000)).await.expect("put off");
     assert!(keys.contains(&last.key));

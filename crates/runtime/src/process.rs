@@ -186,6 +186,7 @@ fn engine_config(settings: &Settings) -> EngineConfig {
         },
         max_text_bytes: settings.http.max_text_bytes,
         queues: settings.queues.declared.iter().cloned().chain([QueueName::default()]).collect(),
+        leader_lease: Duration::from_millis(settings.scheduler.leader_lease_ms),
     }
 }
 

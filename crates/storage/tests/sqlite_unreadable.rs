@@ -4,11 +4,11 @@
 use std::{path::Path, sync::Arc};
 
 use gristmill_common::{
-    Clock, State,
+    Clock, State, Tenant,
     job::{Job, JobKey, NewJob},
 };
 use gristmill_storage::{
-    DueScan, Store, StoreError,
+    DueScan, Expect, RegisterKey, Space, Store, StoreError, Swap,
     conformance::{at, claim_of, insert, job},
 };
 use rusqlite::Connection;
@@ -86,4 +86,34 @@ async fn a_scan_gets_past_what_cannot_be_read() {
         let overdue = store.overdue(at(99), limit).await.expect("a scan");
         assert_eq!(keys_of(&overdue), keys(&fine[..limit]));
     }
+}
+
+#[tokio::test]
+async fn a_register_that_cannot_be_read_hides_no_other() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = open(folder.path()).await;
+    let key = |name: &str| RegisterKey { space: Space::Schedule, tenant: Tenant::default(), name: name.into() };
+    let swap = |name: &str| Swap { key: key(name), expect: Expect::Absent, to: Some(("a".into(), Some(at(0)))) };
+    store.swap(["a", "b", "c", "d", "e"].map(swap).into()).await.expect("an answer");
+    drop(store);
+    let conn = Connection::open(folder.path().join("gristmill.db")).expect("a database");
+    for spoil in [
+        "UPDATE registers SET json = '{' WHERE key LIKE 'schedule/%/a'",
+        "UPDATE registers SET version = 'presto' WHERE key LIKE 'schedule/%/b'",
+        "UPDATE registers SET key = replace(key, '/d', '') WHERE key LIKE 'schedule/%/d'",
+    ] {
+        assert_eq!(conn.execute(spoil, []).expect("an edit"), 1);
+    }
+    drop(conn);
+    let store = open(folder.path()).await;
+    for limit in 0..4 {
+        let fine = &[key("c"), key("e")][..limit.min(2)];
+        let due = store.due_registers(at(9), None, limit).await.expect("an answer");
+        assert_eq!(due.into_iter().map(|register| register.key).collect::<Vec<_>>(), fine);
+        let listed = store.list_registers(Space::Schedule, None, None, limit).await.expect("an answer");
+        assert_eq!(listed.into_iter().map(|register| register.key).collect::<Vec<_>>(), fine);
+    }
+    // Asked for by itself, it tells what is wrong.
+    let error = store.registers(&[key("a")]).await.expect_err("nobody can read it");
+    assert!(matches!(error, StoreError::Corrupt(_)), "{error:?}");
 }

@@ -173,9 +173,14 @@ impl From<EngineError> for ApiError {
                 let errors = vec![FieldError::new("/state", format!("is {state}"))];
                 Self { errors, ..said(Code::JobNotRetryable, &error) }
             }
-            EngineError::UniqueConflict(_) => {
-                let errors = vec![FieldError::new("/unique/key", "is held by another job")];
+            EngineError::UniqueConflict(holder) => {
+                let by = holder.map_or_else(|| "another job".to_owned(), |holder| holder.to_string());
+                let errors = vec![FieldError::new("/unique/key", format!("is held by {by}"))];
                 Self { errors, ..said(Code::UniqueConflict, &error) }
+            }
+            EngineError::Overtaken { gate } => {
+                let errors = vec![FieldError::new(format!("/{gate}/key"), "was taken over by another submission")];
+                Self { errors, ..said(Code::SubmissionOvertaken, &error) }
             }
             EngineError::JustFired => said(Code::JobJustFired, &error),
             EngineError::Conflict { state, .. } if state.is_terminal() => said(Code::JobAlreadyFinished, &error),

@@ -20,8 +20,12 @@ on the store. A data folder must not be in use otherwise.
 
 A URL with a password is better given as GRISTMILL_STORE__URL than as an option, which others on the machine can read.";
 
-/// How long a server is waited for.
+/// How long a server is waited for that cannot be reached.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long one step of a migration is waited for. On a large database an index takes its time.
+const LONGEST_STEP: Duration = Duration::from_secs(2 * 60 * 60);
+/// How often to look how far it has come.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 const ASK_EVERY: Duration = Duration::from_millis(100);
 
 /// Brings a store's schema up to date.
@@ -58,14 +62,29 @@ pub(crate) async fn run(options: MigrateOptions) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Opening migrates. A MongoDB store connects by itself, and answers when it has.
+/// Opening migrates. A MongoDB store connects by itself, and answers when it is up to date: until then it is asked how
+/// far that has come, by this process or by another.
 async fn open(url: &str) -> Result<(), StoreError> {
     let store = gristmill_storage::open(url, &Clock::start()).await?.store;
-    let began = Instant::now();
+    let (mut left, mut looked) = (usize::MAX, Instant::now());
+    let (mut reached, mut got_on) = (Instant::now(), Instant::now());
     loop {
-        match store.ping().await {
-            Err(StoreError::Unavailable(_)) if began.elapsed() < PATIENCE => tokio::time::sleep(ASK_EVERY).await,
+        let error = match store.ping().await {
+            Err(error @ StoreError::Unavailable(_)) => error,
             outcome => return outcome,
+        };
+        if looked.elapsed() >= LOOK_EVERY {
+            if let Ok(pending) = gristmill_storage::pending(url).await {
+                reached = Instant::now();
+                if pending.len() != left {
+                    (left, got_on) = (pending.len(), Instant::now());
+                }
+            }
+            looked = Instant::now();
         }
+        if reached.elapsed() >= PATIENCE || got_on.elapsed() >= LONGEST_STEP {
+            return Err(error);
+        }
+        tokio::time::sleep(ASK_EVERY).await;
     }
 }

@@ -7,6 +7,6 @@ mod rate;
 mod slots;
 mod version;
 
-pub use rate::{Grant, Rate};
+pub use rate::{Grant, Rate, Turns};
 pub use slots::{Holder, LEAK_GRACE, MOST_WAITING, Slot, Slots};
 pub use version::Version;

@@ -7,6 +7,11 @@ use crate::{Timestamp, limits::Version};
 
 /// Nanoseconds in a millisecond.
 const NANOS: u64 = 1_000_000;
+/// How far the clocks of askers may be apart: for such a difference nothing is forgotten.
+const CLOCKS_DIFFER: u64 = 2_000 * NANOS;
+/// Those who are refused are told different times as far ahead as this, or as this many starts, if that is further.
+const TURNS_AHEAD: u64 = 60_000 * NANOS;
+const MOST_TURNS: u64 = 256;
 
 /// What one key has used of its rate.
 ///
@@ -15,7 +20,8 @@ const NANOS: u64 = 1_000_000;
 /// one period of `per_ms` that is at most twice `limit`, and over a long time it is `limit` in each period.
 ///
 /// If askers of one key say different limits, each waits for what all of them have taken. A key whose limit is
-/// raised waits out what was taken under the old one, at most one old period; to begin anew, write the default.
+/// raised waits out what was taken under the old one, at most one old period, unless it is told to
+/// [forget](Rate::forget_other_numbers) that.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rate {
@@ -37,12 +43,17 @@ pub struct Grant {
     interval: u64,
 }
 
+/// The times that were told to those who were refused: each is told another, so that they do not all come back at once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Turns {
+    /// The last one, in nanoseconds since 1970.
+    last: u64,
+}
+
 impl Rate {
     /// Takes as many of `wanted` starts as there are. `limit` in `per_ms` is the rate; both at least 1.
     pub fn take(&mut self, wanted: u32, limit: u32, per_ms: u64, now: Timestamp) -> Grant {
-        let limit = u64::from(limit.max(1));
-        let interval = per_ms.max(1).saturating_mul(NANOS).div_ceil(limit);
-        let burst = interval.saturating_mul(limit);
+        let (interval, burst) = interval_and_burst(limit, per_ms);
         let now = nanos(now);
         let begin = self.tat.max(now);
         let free = (now.saturating_add(burst).saturating_sub(begin)) / interval;
@@ -54,6 +65,16 @@ impl Rate {
         Grant { granted, next_at: moment(first), first, interval }
     }
 
+    /// Forgets what can only have been taken under other numbers than these, for a limit that all askers are told
+    /// alike: as long as it is the same, this changes nothing. What it leaves is a burst that has just been used up.
+    pub fn forget_other_numbers(&mut self, limit: u32, per_ms: u64, now: Timestamp) {
+        let (_, burst) = interval_and_burst(limit, per_ms);
+        let used_up = nanos(now).saturating_add(burst);
+        if self.tat > used_up.saturating_add(CLOCKS_DIFFER) {
+            self.tat = used_up;
+        }
+    }
+
     /// From when on nothing is left of what was taken: the value need not be kept.
     #[must_use]
     pub fn idle_at(&self) -> Timestamp {
@@ -62,12 +83,29 @@ impl Rate {
 }
 
 impl Grant {
-    /// When the one at this place among those who were not granted may start, counted from 0: so they do not all
-    /// ask again at once.
-    #[must_use]
-    pub fn at(&self, place: u32) -> Timestamp {
-        moment(self.first.saturating_add(self.interval.saturating_mul(u64::from(place))))
+    /// When the next of those who were not granted may come back: an interval after the one before. Far ahead it
+    /// begins again, for some of them never come, and others must not wait for those.
+    pub fn turn(&self, turns: &mut Turns) -> Timestamp {
+        let furthest = self.first.saturating_add(self.interval.saturating_mul(MOST_TURNS).max(TURNS_AHEAD));
+        let next = self.first.max(turns.last.saturating_add(self.interval));
+        turns.last = if next > furthest { self.first } else { next };
+        moment(turns.last)
     }
+}
+
+impl Turns {
+    /// Whether the last of them is over: it need not be remembered.
+    #[must_use]
+    pub fn are_over(&self, now: Timestamp) -> bool {
+        self.last <= nanos(now)
+    }
+}
+
+/// From one start to the next, and what so many starts at once use up, in nanoseconds.
+fn interval_and_burst(limit: u32, per_ms: u64) -> (u64, u64) {
+    let limit = u64::from(limit.max(1));
+    let interval = per_ms.max(1).saturating_mul(NANOS).div_ceil(limit);
+    (interval, interval.saturating_mul(limit))
 }
 
 fn nanos(at: Timestamp) -> u64 {
@@ -94,7 +132,8 @@ mod tests {
         let mut rate = Rate::default();
         let first = rate.take(5, 3, 1_000, at(0));
         assert_eq!((first.granted, first.next_at), (3, at(334)));
-        assert_eq!([0, 1, 2].map(|place| first.at(place)), [at(334), at(667), at(1_001)]);
+        let mut turns = Turns::default();
+        assert_eq!([(); 3].map(|()| first.turn(&mut turns)), [at(334), at(667), at(1_001)]);
         assert_eq!(rate.take(1, 3, 1_000, at(333)).granted, 0);
         assert_eq!(rate.take(2, 3, 1_000, at(334)).granted, 1);
         assert_eq!(rate.take(9, 3, 1_000, at(5_000)).granted, 3);
@@ -119,7 +158,8 @@ mod tests {
         {
             let mut rate = Rate::default();
             let grant = rate.take(u32::MAX, limit, per_ms, now);
-            assert!(grant.at(u32::MAX) >= grant.next_at);
+            let mut turns = Turns::default();
+            assert!((0..3).all(|_| grant.turn(&mut turns) >= grant.next_at));
         }
         assert_eq!(Rate::default().take(u32::MAX, 1_000_000, 1, at(0)).granted, 1_000_000);
     }
@@ -134,7 +174,47 @@ mod tests {
         assert!(serde_json::from_str::<Rate>(r#"{"v":2,"tat":1}"#).is_err());
     }
 
+    #[test]
+    fn those_who_are_refused_later_are_told_later_times_up_to_a_bound() {
+        let (mut rate, mut turns) = (Rate::default(), Turns::default());
+        let _ = rate.take(1, 1, 1_000, at(0));
+        let mut told = |now| rate.take(1, 1, 1_000, at(now)).turn(&mut turns);
+        assert_eq!([told(0), told(10), told(20)], [at(1_000), at(2_000), at(3_000)]);
+        let last = (3..=256).map(|_| told(30)).last();
+        assert_eq!((last, told(30), told(30)), (Some(at(257_000)), at(1_000), at(2_000)));
+        assert!(!turns.are_over(at(1_999)) && turns.are_over(at(2_000)));
+    }
+
+    #[test]
+    fn what_was_taken_under_other_numbers_shuts_nothing_for_an_old_period() {
+        const WEEK: u64 = 7 * 24 * 3_600_000;
+        let mut rate = Rate::default();
+        assert_eq!(rate.take(1, 1, WEEK, at(0)).granted, 1);
+        assert_eq!(rate.take(1, 100, 1_000, at(5)).granted, 0);
+        rate.forget_other_numbers(100, 1_000, at(5));
+        let grant = rate.take(1, 100, 1_000, at(5));
+        assert_eq!((grant.granted, grant.next_at), (0, at(15)));
+        assert_eq!(rate.take(9, 100, 1_000, at(25)).granted, 2);
+    }
+
     proptest! {
+        /// Also for askers whose clocks are a second apart.
+        #[test]
+        fn nothing_is_forgotten_while_the_numbers_stay(
+            limit in 1..20u32,
+            per_ms in 1..5_000u64,
+            asks in prop::collection::vec((0..3_000i64, 0..30u32, 0..1_000i64), 1..60),
+        ) {
+            let (mut rate, mut now) = (Rate::default(), 0);
+            for (wait, wanted, ahead) in asks {
+                now += wait;
+                let before = rate;
+                rate.forget_other_numbers(limit, per_ms, at(now + ahead));
+                prop_assert_eq!(rate, before);
+                let _ = rate.take(wanted, limit, per_ms, at(now + ahead));
+            }
+        }
+
         /// The bound of the type's documentation, over every stretch between two moments of asking.
         #[test]
         fn never_more_than_the_bound(

@@ -88,6 +88,12 @@ impl Slots {
         if self.holders.len() < before && self.entries_of(job) == 0 { self.waiting.pop_front() } else { None }
     }
 
+    /// Takes the first out of the line, to be told in place of one that does not wait any more.
+    #[must_use]
+    pub fn next_in_line(&mut self) -> Option<JobId> {
+        self.waiting.pop_front()
+    }
+
     /// Frees the slots of claims that are over. `lease_end` says when a holder's lease ends as far as is known now, if
     /// its job runs under it or may come to do so, and `None` if it does not and will not: then the slot is free after
     /// [`LEAK_GRACE`]. Returns who is to be told.

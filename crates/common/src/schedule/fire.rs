@@ -124,6 +124,18 @@ impl ScheduleRecord {
 }
 
 impl Firings {
+    /// What of it is done when no more than the first so many instants were seen to: the others come again, at once.
+    /// Those that are let go lie before all of them. `None` if nothing is done.
+    #[must_use]
+    pub fn seen_to(mut self, instants: usize) -> Option<Self> {
+        if instants < self.instants.len() {
+            self.instants.truncate(instants);
+            self.through = *self.instants.last()?;
+            self.next = Some(self.decided_at);
+        }
+        Some(self)
+    }
+
     /// Whether too much time has passed since the decision for carrying it out. A scheduler that was frozen for
     /// longer than its lead lasts has to read again: what it would insert may have been fired, run and deleted.
     #[must_use]

@@ -41,7 +41,8 @@ pub enum Overlap {
     /// It fires, and the two may run side by side.
     #[default]
     Allow,
-    /// It does not fire, and is counted.
+    /// It does not fire, and is counted. Where two leaders fire at once, or one dies before it has written what it
+    /// fired, it may fire all the same: then its job waits until the last one has ended.
     Skip,
     /// It fires, and the last job is cancelled. The new one starts when that has ended.
     Replace,
@@ -174,10 +175,10 @@ impl ScheduleRecord {
         }
     }
 
-    /// The gates of its jobs. The one that replaces another waits until that has ended.
+    /// The gates of its jobs. Where they must not overlap, each waits until the one before has ended.
     fn gates(&self) -> Gates {
         let mut gates = self.template.gates.clone();
-        if self.overlap == Overlap::Replace && gates.concurrency.is_none() {
+        if self.overlap != Overlap::Allow && gates.concurrency.is_none() {
             let key = format!("{TAG_PREFIX}{}", self.id).parse();
             gates.concurrency = key.ok().map(|key| Concurrency { key, limit: 1 });
         }

@@ -45,6 +45,22 @@ fn of_very_many_missed_instants_the_last_hundred_are_fired() {
 }
 
 #[test]
+fn what_was_not_seen_to_comes_again_and_nothing_else_does() {
+    let now = at("2026-11-21T12:05:03Z");
+    let mut record =
+        ScheduleRecord { missed: Missed::FireAll, ..record("* * * * *", "UTC", at("2026-11-21T10:00:00Z")) };
+    let all = record.firings(now, GRACE);
+    assert_eq!((all.instants.len(), all.missed_count), (CATCH_UP, 25));
+    assert_eq!(all.clone().seen_to(0), None);
+    assert_eq!(all.clone().seen_to(CATCH_UP), Some(all.clone()));
+    let some = all.clone().seen_to(40).expect("something is done");
+    assert_eq!((some.through, some.next), (all.instants[39], Some(now)));
+    record.advance(&some, None);
+    let rest = record.firings(now, GRACE);
+    assert_eq!((rest.instants.as_slice(), rest.missed_count), (&all.instants[40..], 0));
+}
+
+#[test]
 fn a_paused_schedule_fires_nothing_and_misses_nothing() {
     let mut record = record("* * * * *", "UTC", at("2026-11-21T12:00:00Z"));
     record.pause(at("2026-11-21T12:00:30Z"));
@@ -89,9 +105,11 @@ fn an_instant_makes_the_templates_job_under_an_id_of_its_own() {
     assert_eq!((job.queue.as_str(), job.priority, job.max_attempts, job.timeout_ms), ("mail", Priority::High, 7, 5));
     assert_eq!((job.backoff, job.tags.clone()), (Backoff::None {}, vec!["a".into(), "schedule:nightly".into()]));
     assert_eq!(job.gates, None);
-    record.overlap = Overlap::Replace;
-    let gates = record.job(instant, now).job.gates.expect("gates");
-    assert_eq!(gates.concurrency.expect("a limit").limit, 1);
+    for overlap in [Overlap::Skip, Overlap::Replace] {
+        record.overlap = overlap;
+        let gates = record.job(instant, now).job.gates.expect("gates");
+        assert_eq!(gates.concurrency.expect("a limit").limit, 1);
+    }
 }
 
 #[test]

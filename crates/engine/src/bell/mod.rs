@@ -19,7 +19,10 @@ use gristmill_common::{
     job::{Job, JobKey},
     message::Dispatch,
 };
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{
+    Notify,
+    mpsc::{self, error::TrySendError},
+};
 
 use crate::{Engine, board::WhoRings, trouble::Trouble, usecases::submit::RING_GRACE};
 use unanswered::{ALLOWED_ALONE, ALWAYS_ALLOWED, Overdue, Unanswered};
@@ -133,7 +136,9 @@ impl Engine {
 
     /// Nobody waits for it; should the ring be lost, the scheduler rings when the job's clock says so.
     fn send_ring(&self, job: &Job) {
-        let _ = self.0.bell.publish.try_send((job.queue.clone(), Dispatch::of(job)));
+        if self.0.bell.publish.try_send((job.queue.clone(), Dispatch::of(job))).is_err() {
+            self.0.bell.unanswered().forget(std::iter::once(&job.key));
+        }
     }
 
     /// Whether a submitter rings for this job itself: not while its queue is paused, not while older jobs of its band
@@ -184,7 +189,9 @@ impl Engine {
                     tokio::spawn(self.clone().publish_to(queue.clone(), waiting));
                     sender
                 });
-                let _ = waiting.try_send(dispatch);
+                if let Err(TrySendError::Full(dispatch) | TrySendError::Closed(dispatch)) = waiting.try_send(dispatch) {
+                    self.0.bell.unanswered().forget(std::iter::once(&dispatch.key()));
+                }
             }
         }
     }
@@ -222,6 +229,8 @@ impl Engine {
             let mut unanswered = self.0.bell.unanswered();
             for ring in &overdue {
                 match waiting.get(&ring.key) {
+                    // It waits to be published, or its submitter is gone: its clock says when it is rung again.
+                    Some(_) if !ring.went_out() => {}
                     Some(job) if ring.is_for(job, now) => marks.extend(job.ring(now).ok()),
                     _ => unanswered.count_answer(&ring.band, Instant::now()),
                 }

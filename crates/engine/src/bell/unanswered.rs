@@ -60,6 +60,11 @@ pub(super) struct Overdue {
 }
 
 impl Overdue {
+    /// Whether the ring was published, or begun to be.
+    pub(super) fn went_out(&self) -> bool {
+        self.at.is_some()
+    }
+
     /// Whether the job still waits as it did when it was rung for.
     pub(super) fn is_for(&self, job: &Job, now: Timestamp) -> bool {
         is_for(self.claims, self.at, job, now)
@@ -245,6 +250,7 @@ mod tests {
         let overdue = unanswered.take_overdue(1_000, began + ANSWER_TIME);
         assert_eq!(overdue.len(), ALWAYS_ALLOWED);
         assert_eq!((&overdue[0].key, overdue[0].claims), (&first.key, 1));
+        assert!(overdue[0].went_out() && !overdue[1].went_out(), "the others were expected, and not published");
         assert!(!unanswered.is_ringing(&first, at));
     }
 

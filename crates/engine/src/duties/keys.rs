@@ -36,19 +36,19 @@ impl Scheduler {
         is_left_over: impl Fn(&T, Option<&Job>) -> bool,
         now: Timestamp,
     ) -> Result<usize, StoreError> {
-        if keys.is_empty() {
-            return Ok(0);
-        }
-        let job_key = |(register, key): &(Register, T)| JobKey { tenant: register.key.tenant.clone(), id: holder(key) };
-        let holders: Vec<JobKey> = keys.iter().map(job_key).collect();
-        let jobs = self.asked(self.engine.store().jobs(&holders)).await?;
-        let swaps = keys.into_iter().zip(&jobs).map(|((register, key), job)| {
-            if is_left_over(&key, job.as_ref()) {
-                removed(register)
-            } else {
-                due_again(register, Some(now + LOOK_AGAIN))
+        let holder_of = |register: &Register, key: &T| JobKey { tenant: register.key.tenant.clone(), id: holder(key) };
+        let named = self.named(keys.iter().map(|(register, key)| holder_of(register, key)).collect()).await?;
+        let mut swaps = Vec::with_capacity(keys.len());
+        for (register, key) in keys {
+            let holder = holder_of(&register, &key);
+            if self.names_unreadable(&register, std::iter::once(holder.clone()), &named) {
+                continue;
             }
-        });
-        Ok(made(&self.swap(swaps.collect()).await?))
+            swaps.push(match is_left_over(&key, named.jobs.get(&holder)) {
+                true => removed(register),
+                false => due_again(register, Some(now + LOOK_AGAIN)),
+            });
+        }
+        Ok(made(&self.swap(swaps).await?))
     }
 }

@@ -18,7 +18,7 @@ mod turns;
 mod window;
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -27,7 +27,7 @@ use gristmill_common::{
     job::{Change, Job},
     message::JobEvent,
 };
-use gristmill_storage::StoreError;
+use gristmill_storage::{RegisterKey, StoreError};
 
 pub use lead::Lead;
 
@@ -72,6 +72,8 @@ pub struct Scheduler {
     alone_since: OnceLock<Timestamp>,
     duties: Duties,
     left_alone: registers::LeftAlone,
+    /// After which register that is due the last tick had no more time.
+    registers_left_off: Mutex<Option<(Timestamp, RegisterKey)>>,
     suspects: slots::Suspects,
     not_leading: Trouble,
     not_fed: Trouble,
@@ -119,6 +121,7 @@ impl Scheduler {
             alone_since: OnceLock::new(),
             duties: Duties::default(),
             left_alone: registers::LeftAlone::default(),
+            registers_left_off: Mutex::default(),
             suspects: slots::Suspects::default(),
             not_leading: Trouble::new("the lead could not be renewed; trying again"),
             not_fed: Trouble::new("the broker was not fed; trying again"),
@@ -188,8 +191,7 @@ impl Scheduler {
     /// Schedules that fire, and what dead workers and ended jobs left behind of slots and keys.
     async fn look_after_registers(&self) {
         while self.next_tick().await {
-            let now = self.engine.now();
-            self.see_to(&self.duties.registers, self.see_to_registers(now)).await;
+            self.see_to(&self.duties.registers, self.see_to_registers()).await;
         }
     }
 
@@ -226,7 +228,9 @@ impl Scheduler {
     async fn asked<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         let began = Instant::now();
         let outcome = call.await;
-        if outcome.is_err() || began.elapsed() > self.config.lease / 3 {
+        // What cannot be read is an answer all the same.
+        let failed = outcome.as_ref().is_err_and(|error| !matches!(error, StoreError::Corrupt(_)));
+        if failed || began.elapsed() > self.config.lease / 3 {
             self.lead.lost_the_store();
         }
         outcome

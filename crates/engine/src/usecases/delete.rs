@@ -1,7 +1,5 @@
 //! Delete: an ended job and all that belongs to it is erased.
 
-use std::time::Duration;
-
 use gristmill_common::{
     job::{Job, JobKey},
     schedule::TAG_PREFIX,
@@ -10,8 +8,8 @@ use gristmill_storage::Removal;
 
 use crate::{Engine, EngineError, to_the_end};
 
-/// A scheduler makes no job of a decision that is older than a leader's lease. Twice the default, for clocks differ.
-const FIRED_AGAIN_WITHIN: Duration = Duration::from_secs(10);
+/// A scheduler makes no job of a decision that is older than a leader's lease. Twice that, for clocks differ.
+const LEASES: u32 = 2;
 
 impl Engine {
     /// Erases an ended job with its bodies and logs.
@@ -43,6 +41,6 @@ impl Engine {
     /// or that was frozen. It would find the job by its id; if that were gone, it would make it again.
     pub(crate) fn may_be_fired_again(&self, job: &Job) -> bool {
         let is_fired = job.run_at.is_some() && job.tags.iter().any(|tag| tag.starts_with(TAG_PREFIX));
-        is_fired && self.now().since(job.created_at) < FIRED_AGAIN_WITHIN
+        is_fired && self.now().since(job.created_at) < LEASES * self.0.config.leader_lease
     }
 }

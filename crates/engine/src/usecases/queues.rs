@@ -1,5 +1,7 @@
 //! Queues: declared, paused, resumed, counted.
 
+use std::time::Duration;
+
 use gristmill_common::{
     QueueName, QueueRate, QueueRecord, State, Tenant, Timestamp,
     http::FieldError,
@@ -10,6 +12,11 @@ use gristmill_storage::{Expect, Kind, RegisterKey, Space, StoreError, Swap};
 use serde_json::Value;
 
 use crate::{Engine, EngineError, board::to_json};
+
+/// How often a change is tried again when somebody else was quicker.
+const MOST_TRIES: u32 = 50;
+/// The longest wait before the next try.
+const TRY_AGAIN: Duration = Duration::from_millis(20);
 
 /// A queue and what is in it.
 #[derive(Debug, Clone)]
@@ -113,7 +120,7 @@ impl Engine {
     /// Changes one setting of a queue, and no other: a newer build may have written more into the record. Says whether
     /// it was another before.
     async fn change_queue(&self, name: &QueueName, setting: &str, to: Value) -> Result<bool, EngineError> {
-        loop {
+        for _ in 0..MOST_TRIES {
             let records = self.store().records(Kind::Queue).await?;
             let there = records.into_iter().find(|record| record["name"] == name.as_str());
             let there = there.ok_or(EngineError::NoSuchQueue)?;
@@ -125,13 +132,15 @@ impl Engine {
             if self.store().replace_record(Kind::Queue, name.as_str(), &there, record).await? {
                 return Ok(true);
             }
+            before_next_try().await;
         }
+        Err(StoreError::Overloaded.into())
     }
 
     /// What was started under the old numbers does not count under the new ones.
     async fn begin_rate_anew(&self, name: &QueueName) -> Result<(), EngineError> {
         let key = RegisterKey { space: Space::QueueRate, tenant: Tenant::default(), name: name.to_string() };
-        loop {
+        for _ in 0..MOST_TRIES {
             let used = self.store().registers(std::slice::from_ref(&key)).await?.pop().flatten();
             let Some(used) = used else { return Ok(()) };
             let to = Some((to_json(&Rate::default())?, used.due_at));
@@ -139,8 +148,15 @@ impl Engine {
             if self.store().swap(vec![swap]).await?.contains(&true) {
                 return Ok(());
             }
+            before_next_try().await;
         }
+        Err(StoreError::Overloaded.into())
     }
+}
+
+/// Others were at it at the same moment.
+async fn before_next_try() {
+    tokio::time::sleep(TRY_AGAIN.mul_f64(fastrand::f64())).await;
 }
 
 /// A queue's rate has the bounds of a key's.

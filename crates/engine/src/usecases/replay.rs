@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use gristmill_common::{
-    Tenant, Timestamp, TypeDefaults,
+    Tenant, Timestamp,
     http::{Discarded, FieldError, ReplayRequest, Replayed},
     job::{Change, Job},
     message::JobEvent,
@@ -86,13 +86,7 @@ impl Engine {
     }
 
     async fn replay_batch(&self, jobs: &[Job]) -> Result<u64, StoreError> {
-        let now = self.now();
-        let again = |job: &Job| -> Option<Change> {
-            let job_type = self.job_type(job.job_type.as_str());
-            let defaults = job_type.map_or_else(|_| TypeDefaults::default(), |job_type| job_type.record().defaults);
-            job.run_again(now, defaults.max_attempts).ok()
-        };
-        let changes: Vec<Change> = jobs.iter().filter_map(again).collect();
+        let changes: Vec<Change> = jobs.iter().filter_map(|job| self.run_again(job).ok()).collect();
         if changes.is_empty() {
             return Ok(0);
         }
@@ -133,8 +127,9 @@ impl Walk {
         if !(1..=MOST).contains(&limit) {
             return Err(EngineError::InvalidReplay(vec![FieldError::new("/limit", "must be between 1 and 10000")]));
         }
-        // What fails from now on has had its turn.
-        let before = request.failed_before.unwrap_or(now);
+        // What fails from now on has had its turn, whatever time the request names. Times are whole milliseconds: what
+        // has failed in this one is before the next.
+        let before = request.failed_before.map_or(now, |before| before.min(now + Duration::from_millis(1)));
         let filter = JobFilter {
             job_type: request.job_type,
             queue: request.queue,

@@ -2,7 +2,7 @@
 
 use gristmill_common::{
     TypeDefaults,
-    job::{Job, JobKey},
+    job::{Change, IllegalTransition, Job, JobKey},
     message::JobEvent,
 };
 
@@ -22,10 +22,8 @@ impl Engine {
                         // It never came: there is nothing to run.
                         return Err(EngineError::Conflict { state: job.state, action: "retried" });
                     }
-                    let job_type = engine.job_type(job.job_type.as_str());
-                    let defaults =
-                        job_type.map_or_else(|_| TypeDefaults::default(), |job_type| job_type.record().defaults);
-                    job.run_again(engine.now(), defaults.max_attempts)
+                    engine
+                        .run_again(job)
                         .map_err(|illegal| EngineError::Conflict { state: illegal.state, action: "retried" })
                 })
                 .await?;
@@ -34,5 +32,12 @@ impl Engine {
             Ok(job)
         })
         .await
+    }
+
+    /// It gets as many more attempts as its type, if it is known, has by default.
+    pub(super) fn run_again(&self, job: &Job) -> Result<Change, IllegalTransition> {
+        let job_type = self.job_type(job.job_type.as_str());
+        let defaults = job_type.map_or_else(|_| TypeDefaults::default(), |job_type| job_type.record().defaults);
+        job.run_again(self.now(), defaults.max_attempts)
     }
 }

@@ -79,42 +79,39 @@ impl Worker {
                 () = self.work_and_room() => {}
             }
             let mut rooms = self.rooms();
-            if !self.0.held.has_one_alone()
+            if !self.has_one_alone()
                 && let Some((band, in_hand)) = self.0.inbox.take_alone(&mut rooms)
             {
                 if self.has_gates(&band, &in_hand) {
-                    let lease = LeaseId::fresh();
-                    self.claim_through_gates(vec![Candidate { lease, band, in_hand, rescues: 2 }]).await;
+                    self.send_to_gates(&to_gates, Candidate::new(band, in_hand, 2));
                 } else {
                     self.claim(Round::of(vec![(band, in_hand)], Whom::Any), &self.begin_term()).await;
                 }
             }
             // One lost worker leaves many jobs behind that were rescued once: they need not wait for each other.
             let rescued = self.0.inbox.take_rescued_once(self.room(), &mut rooms);
-            let rescued = self.divert(rescued, &to_gates, LeaseId::fresh, 1);
+            let rescued = self.divert(rescued, &to_gates, 1);
             let term = self.begin_term();
             let each = rescued.into_iter().map(|one| self.claim(Round::of(vec![one], Whom::Any), &term));
             join_all(each).await;
             let picked = self.0.inbox.take(self.room(), &mut rooms);
             let picked = self.sort_out(picked).await;
-            let lease = LeaseId::fresh();
-            let picked = self.divert(picked, &to_gates, || lease, 0);
+            let picked = self.divert(picked, &to_gates, 0);
             self.claim(Round::of(picked, Whom::NeverRescued), &self.begin_term()).await;
         }
     }
 
-    /// Sends those with gates there, to be claimed under such leases; returns the others.
-    fn divert(
-        &self,
-        picked: Vec<(BandKey, InHand)>,
-        to_gates: &ToGates,
-        lease: impl Fn() -> LeaseId,
-        rescues: u32,
-    ) -> Vec<(BandKey, InHand)> {
+    /// Whether one that must be alone is held, or on its way through the gates.
+    fn has_one_alone(&self) -> bool {
+        self.0.at_gates.has_one_alone() || self.0.held.has_one_alone()
+    }
+
+    /// Sends those with gates there; returns the others.
+    fn divert(&self, picked: Vec<(BandKey, InHand)>, to_gates: &ToGates, rescues: u32) -> Vec<(BandKey, InHand)> {
         let (gated, plain): (Vec<_>, Vec<_>) =
             picked.into_iter().partition(|(band, in_hand)| self.has_gates(band, in_hand));
         for (band, in_hand) in gated {
-            self.send_to_gates(to_gates, Candidate { lease: lease(), band, in_hand, rescues });
+            self.send_to_gates(to_gates, Candidate::new(band, in_hand, rescues));
         }
         plain
     }
@@ -132,7 +129,7 @@ impl Worker {
                 continue;
             }
             let (inbox, rooms) = (&self.0.inbox, self.rooms());
-            let alone_may_go = inbox.has_one_alone(&rooms) && !self.0.held.has_one_alone();
+            let alone_may_go = inbox.has_one_alone(&rooms) && !self.has_one_alone();
             if inbox.has_some(&rooms) || alone_may_go || inbox.has_one_rescued_once(&rooms) {
                 return;
             }

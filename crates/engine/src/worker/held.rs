@@ -174,7 +174,7 @@ mod tests {
     fn a_job_that_comes_back_under_a_new_lease_is_not_let_go_nor_stopped_with_the_old_one() {
         let held = Held::default();
         let key = JobKey { tenant: Tenant::default(), id: JobId::fresh() };
-        let until = Instant::now();
+        let until = Instant::now() + Duration::from_secs(60);
         let [old, new] = [LeaseId::fresh(), LeaseId::fresh()].map(|lease| (key.clone(), lease));
         let job = Arc::new(Job::accepted(key.clone(), "sleep".parse().expect("a name"), Timestamp::from_millis(1)));
         held.hold(job.clone(), old.clone(), until);

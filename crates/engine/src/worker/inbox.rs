@@ -29,6 +29,11 @@ impl InHand {
         Self { dispatch: delivery.dispatch, since: Instant::now(), tag: delivery.tag, consumer }
     }
 
+    /// Whether the consumer that it came from is there no more: the broker has it again.
+    pub(super) fn is_left_behind(&self) -> bool {
+        self.consumer.is_closed()
+    }
+
     /// Done with. If the consumer is gone, the broker will deliver the dispatch again, and a claim will refuse it.
     pub(crate) fn ack(self) {
         let _ = self.consumer.send(self.tag);
@@ -67,25 +72,29 @@ impl Inbox {
         self.arrived.notify_one();
     }
 
-    /// Puts dispatches back in front, as after a claim that failed.
+    /// Puts dispatches back in front, as after a claim that failed. Drops those whose consumer has gone meanwhile: their
+    /// queue may be paused, or another consumer has them.
     pub(crate) fn put_back(&self, taken: Vec<(BandKey, InHand)>) {
         let mut bands = self.bands();
-        for (band, dispatch) in taken.into_iter().rev() {
+        for (band, dispatch) in taken.into_iter().rev().filter(|(_, dispatch)| !dispatch.is_left_behind()) {
             bands.entry(band).or_default().waiting.push_front(dispatch);
         }
     }
 
-    /// Puts a dispatch back that could not pass the gates yet.
-    pub(super) fn put_back_where_it_was(&self, candidate: Candidate) {
-        let Candidate { band, in_hand, rescues, .. } = candidate;
-        match rescues {
-            0 => self.put_back(vec![(band, in_hand)]),
-            _ => self.set_aside(&band, in_hand, rescues),
+    /// Puts dispatches back where they were that could not pass the gates yet.
+    pub(super) fn put_back_where_they_were(&self, candidates: Vec<Candidate>) {
+        let (plain, rescued): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|candidate| candidate.rescues == 0);
+        self.put_back(plain.into_iter().map(|candidate| (candidate.band, candidate.in_hand)).collect());
+        for Candidate { band, in_hand, rescues, .. } in rescued {
+            self.set_aside(&band, in_hand, rescues);
         }
     }
 
-    /// Sets a dispatch aside whose job was rescued so often.
+    /// Sets a dispatch aside whose job was rescued so often, unless its consumer has gone meanwhile.
     pub(crate) fn set_aside(&self, band: &BandKey, dispatch: InHand, rescues: u32) {
+        if dispatch.is_left_behind() {
+            return;
+        }
         let mut bands = self.bands();
         let band = bands.entry(band.clone()).or_default();
         let aside = if rescues > 1 { &mut band.alone } else { &mut band.rescued_once };
@@ -314,6 +323,20 @@ mod tests {
         inbox.set_aside(&band, again, 3);
         inbox.forget(&band);
         assert!(inbox.take_alone(&mut Rooms::default()).is_none());
+    }
+
+    #[test]
+    fn what_comes_back_after_its_consumer_has_gone_is_dropped() {
+        let inbox = Inbox::new(Weights::default());
+        let acks = fill(&inbox, Priority::Normal, 3);
+        let mut taken = inbox.take(3, &mut Rooms::default());
+        let (band, first) = taken.remove(0);
+        // As when its queue is paused.
+        drop(acks);
+        inbox.forget(&band);
+        inbox.set_aside(&band, first, 1);
+        inbox.put_back(taken);
+        assert_eq!(inbox.len(&band), 0);
     }
 
     #[test]

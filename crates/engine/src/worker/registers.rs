@@ -36,7 +36,11 @@ impl Worker {
             // One of a newer build spoils the whole answer: the others are asked for one by one.
             Err(_) if keys.len() > 1 => {
                 let found = join_all(keys.iter().map(|key| store.registers(slice::from_ref(key)))).await;
-                let found = found.into_iter().map(|found| self.0.not_read.after(found)?.pop());
+                match found.iter().find_map(|found| found.as_ref().err()) {
+                    Some(error) => self.0.not_read.met(error),
+                    None => self.0.not_read.over(),
+                }
+                let found = found.into_iter().map(|found| found.ok()?.pop());
                 keys.iter().cloned().zip(found).filter_map(|(key, found)| Some((key, found?))).collect()
             }
             Err(error) => {

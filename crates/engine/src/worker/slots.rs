@@ -30,6 +30,8 @@ pub(super) struct SlotsTaken {
     pub(super) in_line: BTreeMap<JobKey, RegisterKey>,
     /// Others were faster again and again, or the store did not answer.
     pub(super) undecided: Vec<Candidate>,
+    /// A newer build has written their register.
+    pub(super) for_newer: Vec<Candidate>,
 }
 
 /// The register of a concurrency key.
@@ -86,7 +88,10 @@ impl Worker {
         let read = self.read_registers(pending.keys().cloned().collect()).await;
         let (mut swaps, mut planned) = (Vec::new(), BTreeMap::new());
         for (key, register) in &read {
-            let Some(before) = slots_in(register.as_ref()) else { continue };
+            let Some(before) = slots_in(register.as_ref()) else {
+                taken.for_newer.extend(pending.remove(key).into_iter().flatten());
+                continue;
+            };
             let mut slots = before.clone();
             let outcomes: Vec<Slot> =
                 pending[key].iter().map(|candidate| candidate.take_slot(&mut slots, term)).collect();

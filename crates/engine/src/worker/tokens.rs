@@ -1,9 +1,15 @@
 //! Tokens: a job with a rate key, or in a queue with a rate limit, takes one of each before it is claimed. It takes all
 //! that it needs or none, so that jobs which one limit holds back do not use up another.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, PoisonError},
+};
 
-use gristmill_common::{QueueName, Timestamp, limits::Rate};
+use gristmill_common::{
+    QueueName, Timestamp,
+    limits::{Grant, Rate, Turns},
+};
 use gristmill_storage::{Register, RegisterKey, Space};
 use serde::Deserialize;
 
@@ -16,6 +22,9 @@ use super::{
 };
 use crate::board::to_json;
 
+/// Of so many keys the turns are remembered, before those that are over are forgotten.
+const MOST_TURNS: usize = 1_000;
+
 /// How candidates fared.
 #[derive(Default)]
 pub(super) struct TokensTaken {
@@ -23,10 +32,29 @@ pub(super) struct TokensTaken {
     pub(super) granted: Vec<Candidate>,
     /// Their key has none before this time.
     pub(super) refused: Vec<(Candidate, Timestamp)>,
-    /// Their queue has none, or others were faster again and again, or the store did not answer: they stay in hand.
+    /// Their queue has none: they stay in hand.
     pub(super) in_hand: Vec<Candidate>,
-    /// Whether some stay in hand for another reason than that their queue has none.
-    pub(super) some_undecided: bool,
+    /// Others were faster again and again, or the store did not answer.
+    pub(super) undecided: Vec<Candidate>,
+    /// A newer build has written one of their registers.
+    pub(super) for_newer: Vec<Candidate>,
+}
+
+/// When those come back that keys had no token for, over all batches.
+#[derive(Default)]
+pub(super) struct TurnsTold(Mutex<BTreeMap<RegisterKey, Turns>>);
+
+impl TurnsTold {
+    fn next(&self, key: &RegisterKey, grant: &Grant, now: Timestamp) -> Timestamp {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.len() >= MOST_TURNS && !told.contains_key(key) {
+            told.retain(|_, turns| !turns.are_over(now));
+        }
+        if told.len() >= MOST_TURNS && !told.contains_key(key) {
+            return grant.next_at;
+        }
+        grant.turn(told.entry(key.clone()).or_default())
+    }
 }
 
 /// A limit that a candidate comes under.
@@ -46,18 +74,20 @@ struct Asking {
 /// How a candidate fares if the swaps are made.
 enum Planned {
     Granted,
-    Refused(Timestamp),
+    Refused(Grant),
     QueueShut,
-    /// One of its registers could not be read.
+    /// One of its registers could not be read just now.
     Unknown,
+    /// A newer build has written one of its registers.
+    ForNewer,
 }
 
 /// The rates of one try.
 struct Rates {
     read: BTreeMap<RegisterKey, (Option<Register>, Rate)>,
     now: BTreeMap<RegisterKey, Rate>,
-    /// How many were refused by a key.
-    refused: BTreeMap<RegisterKey, u32>,
+    /// What a newer build has written.
+    newer: BTreeSet<RegisterKey>,
     /// The queues without a token, and when there is one.
     shut: BTreeMap<QueueName, Timestamp>,
 }
@@ -81,8 +111,7 @@ impl Worker {
             before_try(number).await;
             pending = self.try_to_take_tokens(pending, &mut taken).await;
         }
-        taken.some_undecided = !pending.is_empty();
-        taken.in_hand.extend(pending.into_iter().map(|asking| asking.candidate));
+        taken.undecided = pending.into_iter().map(|asking| asking.candidate).collect();
         taken
     }
 
@@ -131,7 +160,10 @@ impl Worker {
             }
             match planned {
                 Planned::Granted => taken.granted.push(asking.candidate),
-                Planned::Refused(until) => taken.refused.push((asking.candidate, until)),
+                Planned::Refused(grant) => {
+                    let until = asking.of_key.as_ref().map(|limit| self.0.turns_told.next(&limit.key, &grant, now));
+                    taken.refused.push((asking.candidate, until.unwrap_or(grant.next_at)));
+                }
                 Planned::QueueShut => {
                     let queue = &asking.candidate.band.queue;
                     if let Some(&until) = rates.shut.get(queue) {
@@ -140,6 +172,7 @@ impl Worker {
                     taken.in_hand.push(asking.candidate);
                 }
                 Planned::Unknown => again.push(asking),
+                Planned::ForNewer => taken.for_newer.push(asking.candidate),
             }
         }
         again
@@ -153,36 +186,38 @@ impl Asking {
 }
 
 impl Rates {
-    /// Leaves those out that a newer build has written.
-    fn of(read: BTreeMap<RegisterKey, Option<Register>>) -> Self {
-        let readable = |(key, register): (RegisterKey, Option<Register>)| {
-            let rate = match &register {
-                Some(register) => Rate::deserialize(&register.value).ok()?,
-                None => Rate::default(),
-            };
-            Some((key, (register, rate)))
-        };
-        let read: BTreeMap<_, _> = read.into_iter().filter_map(readable).collect();
+    fn of(registers: BTreeMap<RegisterKey, Option<Register>>) -> Self {
+        let (mut read, mut newer) = (BTreeMap::new(), BTreeSet::new());
+        for (key, register) in registers {
+            match register.as_ref().map_or(Ok(Rate::default()), |register| Rate::deserialize(&register.value)) {
+                Ok(rate) => drop(read.insert(key, (register, rate))),
+                Err(_) => drop(newer.insert(key)),
+            }
+        }
         let now = read.iter().map(|(key, (_, rate))| (key.clone(), *rate)).collect();
-        Self { read, now, refused: BTreeMap::new(), shut: BTreeMap::new() }
+        Self { read, now, newer, shut: BTreeMap::new() }
     }
 
     fn plan(&mut self, asking: &Asking, now: Timestamp) -> Planned {
+        if asking.keys().any(|key| self.newer.contains(key)) {
+            return Planned::ForNewer;
+        }
         let mut after = Vec::new();
         if let Some(Limit { key, limit, per_ms }) = &asking.of_key {
             let Some(mut rate) = self.now.get(key).copied() else { return Planned::Unknown };
             let grant = rate.take(1, *limit, *per_ms, now);
             if grant.granted == 0 {
-                let place = self.refused.entry(key.clone()).or_default();
-                *place += 1;
-                return Planned::Refused(grant.at(*place - 1));
+                return Planned::Refused(grant);
             }
             after.push((key, rate));
         }
         if let Some(Limit { key, limit, per_ms }) = &asking.of_queue {
             let Some(mut rate) = self.now.get(key).copied() else { return Planned::Unknown };
+            // Another may have taken one under the numbers before, which it had not forgotten yet.
+            rate.forget_other_numbers(*limit, *per_ms, now);
             let grant = rate.take(1, *limit, *per_ms, now);
             if grant.granted == 0 {
+                self.now.insert(key.clone(), rate);
                 self.shut.insert(asking.candidate.band.queue.clone(), grant.next_at);
                 return Planned::QueueShut;
             }

@@ -1,17 +1,18 @@
-//! A store that counts its calls.
+//! A store that counts its calls, and does more beside them if it is told to.
 
-#![allow(unreachable_pub, reason = "as all that supports tests")]
+#![allow(dead_code, unreachable_pub, reason = "as all that supports tests")]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use gristmill_common::{
     BlobId, BlobRef, Body, LeaderRecord, LeaseId, Part, QueueName, State, Tenant, Timestamp,
     http::LogLine,
@@ -24,15 +25,30 @@ use gristmill_storage::{
 };
 use serde_json::Value;
 
+type Hook = Box<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
+
 pub struct Counted {
     store: Arc<dyn Store>,
     calls: Mutex<BTreeMap<&'static str, usize>>,
     told: AtomicUsize,
+    after_insert: OnceLock<Hook>,
+    unreadable: Mutex<BTreeSet<JobKey>>,
 }
 
 impl Counted {
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, calls: Mutex::default(), told: AtomicUsize::new(0) }
+        let (calls, told, after_insert, unreadable) = Default::default();
+        Self { store, calls, told, after_insert, unreadable }
+    }
+
+    /// Does this after each insert, before it is answered.
+    pub fn after_insert(&self, hook: impl Fn() -> BoxFuture<'static, ()> + Send + Sync + 'static) {
+        assert!(self.after_insert.set(Box::new(hook)).is_ok(), "it has one already");
+    }
+
+    /// This job cannot be read.
+    pub fn spoil(&self, key: &JobKey) {
+        self.unreadable.lock().expect("no panic").insert(key.clone());
     }
 
     /// How often each was called.
@@ -59,7 +75,11 @@ impl Counted {
 impl JobStore for Counted {
     async fn insert(&self, jobs: Vec<NewJob>) -> Result<Vec<Inserted>, StoreError> {
         self.count("insert");
-        self.store.insert(jobs).await
+        let outcome = self.store.insert(jobs).await;
+        if let Some(hook) = self.after_insert.get() {
+            hook().await;
+        }
+        outcome
     }
 
     async fn claim(&self, claim: Claim) -> Result<Vec<Claimed>, StoreError> {
@@ -89,6 +109,13 @@ impl JobStore for Counted {
 
     async fn jobs(&self, keys: &[JobKey]) -> Result<Vec<Option<Job>>, StoreError> {
         self.count("jobs");
+        let is_spoilt = {
+            let unreadable = self.unreadable.lock().expect("no panic");
+            keys.iter().any(|key| unreadable.contains(key))
+        };
+        if is_spoilt {
+            return Err(StoreError::Corrupt("on purpose".into()));
+        }
         self.store.jobs(keys).await
     }
 

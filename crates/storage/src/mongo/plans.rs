@@ -97,10 +97,11 @@ fn a_job_is_told_only_as_no_failover_undoes_it() {
 #[test]
 fn registers_are_read_along_their_index() {
     let key = RegisterKey { space: Space::Slots, tenant: Tenant::default(), name: "a".into() };
-    for after in [None, Some((Timestamp::from_millis(7), key.clone()))] {
+    let text = key.to_text();
+    for after in [None, Some((Timestamp::from_millis(7), text.clone()))] {
         follows_its_index(&registers::due_find(Timestamp::from_millis(9), after.as_ref(), 5), &["v"]);
     }
-    for (tenant, after) in [(None, None), (Some(&key.tenant), Some(&key))] {
+    for (tenant, after) in [(None, None), (Some(&key.tenant), Some(text.as_str()))] {
         let find = registers::list_find(Space::Slots, tenant, after, 5);
         // By `_id`, which needs no index declared here: a range of it, in its order.
         let (mut equal, mut ranges) = (BTreeSet::new(), BTreeSet::new());

@@ -9,7 +9,7 @@ use mongodb::bson::{RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf, raw::c
 use super::{
     MongoStore,
     collections::{REGISTERS, REGISTERS_DUE},
-    decode::Cell,
+    decode::{Cell, leave_out},
     document::time,
     fault::{Fault, wrong},
     server::{Find, Sees, Server, among, id},
@@ -38,7 +38,9 @@ impl RegisterStore for MongoStore {
         after: Option<(Timestamp, RegisterKey)>,
         limit: usize,
     ) -> Result<Vec<Register>, StoreError> {
-        Ok(page(&self.link.server()?, due_find(until, after.as_ref(), limit)).await?)
+        let find = |after: Option<&(Timestamp, String)>| due_find(until, after, limit);
+        let after = after.map(|(at, key)| (at, key.to_text()));
+        Ok(page(&self.link.server()?, limit, after, find, due_place).await?)
     }
 
     async fn list_registers(
@@ -48,7 +50,9 @@ impl RegisterStore for MongoStore {
         after: Option<&RegisterKey>,
         limit: usize,
     ) -> Result<Vec<Register>, StoreError> {
-        Ok(page(&self.link.server()?, list_find(space, tenant, after, limit)).await?)
+        let find = |after: Option<&String>| list_find(space, tenant, after.map(String::as_str), limit);
+        let place = |document: &RawDocument| id(document).ok().map(str::to_owned);
+        Ok(page(&self.link.server()?, limit, after.map(RegisterKey::to_text), find, place).await?)
     }
 }
 
@@ -69,12 +73,45 @@ async fn read(server: &Server, keys: &[RegisterKey]) -> Result<Vec<Option<Regist
     Ok(keys.iter().map(|key| found.get(key).cloned()).collect())
 }
 
-async fn page(server: &Server, find: Find<'_>) -> Result<Vec<Register>, Fault> {
+/// At most so many of those that can be read, after a place in their order: where some cannot be read, others are read
+/// in their place.
+async fn page<P: PartialEq>(
+    server: &Server,
+    most: usize,
+    mut after: Option<P>,
+    find: impl Fn(Option<&P>) -> Find<'static>,
+    place: impl Fn(&RawDocument) -> Option<P>,
+) -> Result<Vec<Register>, Fault> {
+    let mut registers = Vec::new();
     // To the server, no limit is 0.
-    if find.limit == Some(0) {
-        return Ok(Vec::new());
+    if most == 0 {
+        return Ok(registers);
     }
-    server.find(find).await?.iter().map(|document| decode(document)).collect()
+    loop {
+        let found = server.find(find(after.as_ref())).await?;
+        for document in &found {
+            match decode(document) {
+                Ok(register) => registers.push(register),
+                Err(fault) => leave_out(document, &fault),
+            }
+        }
+        let last = found.last().filter(|_| found.len() >= most && registers.len() < most);
+        let last = last.and_then(|document| place(document));
+        // Behind one that has no place, nothing can be found.
+        if last.is_none() || last == after {
+            break;
+        }
+        after = last;
+    }
+    registers.truncate(most);
+    Ok(registers)
+}
+
+/// Where a register is in the order of those that are due.
+fn due_place(document: &RawDocument) -> Option<(Timestamp, String)> {
+    let due = document.get_document("due").ok()?;
+    let at = due.get_datetime("at").ok()?;
+    Some((Timestamp::from_millis(at.timestamp_millis()), due.get_str("id").unwrap_or_default().to_owned()))
 }
 
 /// What a newer build has written has a version, and is left to newer builds.
@@ -83,13 +120,13 @@ fn of_this_build(mut filter: RawDocumentBuf) -> RawDocumentBuf {
     filter
 }
 
-pub(super) fn due_find(until: Timestamp, after: Option<&(Timestamp, RegisterKey)>, limit: usize) -> Find<'static> {
+pub(super) fn due_find(until: Timestamp, after: Option<&(Timestamp, String)>, limit: usize) -> Find<'static> {
     let filter = match after {
         None => rawdoc! { "due.at": { "$lte": time(until) } },
         Some((at, key)) => {
             let mut either = RawArrayBuf::new();
             either.push(rawdoc! { "due.at": { "$gt": time(*at) } });
-            either.push(rawdoc! { "due.id": { "$gt": key.to_text() } });
+            either.push(rawdoc! { "due.id": { "$gt": key.as_str() } });
             rawdoc! { "due.at": { "$gte": time(*at), "$lte": time(until) }, "$or": either }
         }
     };
@@ -101,14 +138,9 @@ pub(super) fn due_find(until: Timestamp, after: Option<&(Timestamp, RegisterKey)
     }
 }
 
-pub(super) fn list_find(
-    space: Space,
-    tenant: Option<&Tenant>,
-    after: Option<&RegisterKey>,
-    limit: usize,
-) -> Find<'static> {
+pub(super) fn list_find(space: Space, tenant: Option<&Tenant>, after: Option<&str>, limit: usize) -> Find<'static> {
     let (start, end) = RegisterKey::range(space, tenant);
-    let start = after.map_or(start.clone(), |key| key.to_text().max(start));
+    let start = after.map_or(start.clone(), |key| key.to_owned().max(start));
     let filter = of_this_build(rawdoc! { "_id": { "$gt": start, "$lt": end } });
     Find { sort: rawdoc! { "_id": 1 }, limit: Some(limit), ..Find::new(REGISTERS, filter) }
 }

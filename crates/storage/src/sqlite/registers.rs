@@ -4,21 +4,16 @@ use async_trait::async_trait;
 use gristmill_common::{Tenant, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Params, params};
 
-use super::{
-    SqliteStore,
-    cells::Cells,
-    fault::Fault,
-    row::{self, limit},
-};
+use super::{SqliteStore, cells::Cells, fault::Fault, row};
 use crate::{Expect, Register, RegisterKey, RegisterStore, Space, StoreError, Swap, registers::first_version};
 
 pub(super) const FIND: &str = "SELECT key, version, due_at, json FROM registers WHERE key = ?1";
 
 pub(super) const DUE: &str = "SELECT key, version, due_at, json FROM registers INDEXED BY registers_due \
-     WHERE due_at IS NOT NULL AND (due_at, key) > (?1, ?2) AND due_at <= ?3 ORDER BY due_at, key LIMIT ?4";
+     WHERE due_at IS NOT NULL AND (due_at, key) > (?1, ?2) AND due_at <= ?3 ORDER BY due_at, key";
 
 pub(super) const LIST: &str = "SELECT key, version, due_at, json FROM registers \
-     WHERE key > ?1 AND key < ?2 ORDER BY key LIMIT ?3";
+     WHERE key > ?1 AND key < ?2 ORDER BY key";
 
 #[async_trait]
 impl RegisterStore for SqliteStore {
@@ -40,7 +35,7 @@ impl RegisterStore for SqliteStore {
         most: usize,
     ) -> Result<Vec<Register>, StoreError> {
         let (at, key) = after.map_or((i64::MIN, String::new()), |(at, key)| (at.as_millis(), key.to_text()));
-        self.points.read(move |conn| collect(conn, DUE, params![at, key, until.as_millis(), limit(most)])).await
+        self.points.read(move |conn| collect(conn, DUE, most, params![at, key, until.as_millis()])).await
     }
 
     async fn list_registers(
@@ -52,7 +47,7 @@ impl RegisterStore for SqliteStore {
     ) -> Result<Vec<Register>, StoreError> {
         let (start, end) = RegisterKey::range(space, tenant);
         let start = after.map_or(start.clone(), |key| key.to_text().max(start));
-        self.scans.read(move |conn| collect(conn, LIST, params![start, end, limit(most)])).await
+        self.scans.read(move |conn| collect(conn, LIST, most, params![start, end])).await
     }
 }
 
@@ -108,12 +103,17 @@ fn read(conn: &Connection, keys: &[String]) -> Result<Vec<Option<Register>>, Fau
     keys.iter().map(find).collect()
 }
 
-fn collect(conn: &Connection, sql: &str, params: impl Params) -> Result<Vec<Register>, Fault> {
+/// At most so many of those that can be read: others are read in the place of those that cannot.
+fn collect(conn: &Connection, sql: &str, most: usize, params: impl Params) -> Result<Vec<Register>, Fault> {
     let mut statement = conn.prepare_cached(sql)?;
     let mut rows = statement.query(params)?;
     let mut registers = Vec::new();
-    while let Some(found) = rows.next()? {
-        registers.push(register(&mut Cells::of(found))?);
+    while registers.len() < most
+        && let Some(found) = rows.next()?
+    {
+        let name = || Cells::of(found).text().map_or_else(|_| "a register".to_owned(), str::to_owned);
+        let read = register(&mut Cells::of(found)).map(Some);
+        registers.extend(read.or_else(|fault| row::left_out(fault, name))?);
     }
     Ok(registers)
 }

@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use gristmill_common::{
-    State,
+    State, Tenant,
     job::{Job, JobKey, NewJob},
 };
 use gristmill_storage::{
-    DueScan, Store, StoreError,
+    DueScan, Expect, RegisterKey, Space, Store, StoreError, Swap,
     conformance::{at, claim_of, insert, job, succeed},
 };
 use mongodb::bson::{Bson, Document, doc};
@@ -129,4 +129,38 @@ async fn a_lane_that_is_none_hides_no_other() {
         })
         .await;
     assert_eq!(store.lanes().await.expect("lanes"), [jobs[1].job.lane()]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_register_that_cannot_be_read_hides_no_other() {
+    let place = Place::new();
+    let store = place.ready().await;
+    let key = |name: &str| RegisterKey { space: Space::Schedule, tenant: Tenant::default(), name: name.into() };
+    let swap = |name: &str| Swap { key: key(name), expect: Expect::Absent, to: Some(("a".into(), Some(at(0)))) };
+    store.swap(["a", "b", "c", "d", "e"].map(swap).into()).await.expect("an answer");
+    place
+        .beside(async |database| {
+            let registers = database.collection::<Document>("registers");
+            for (name, edit) in [
+                ("a", doc! {"$set": {"json": "{"}}),
+                ("b", doc! {"$set": {"version": "presto"}}),
+                ("d", doc! {"$set": {"json": 7}}),
+            ] {
+                let filter = doc! {"_id": {"$regex": format!("/{name}$")}};
+                let edited = registers.update_one(filter, edit).await?;
+                assert_eq!(edited.modified_count, 1);
+            }
+            Ok(())
+        })
+        .await;
+    for limit in 0..4 {
+        let fine = &[key("c"), key("e")][..limit.min(2)];
+        let due = store.due_registers(at(9), None, limit).await.expect("an answer");
+        assert_eq!(due.into_iter().map(|register| register.key).collect::<Vec<_>>(), fine);
+        let listed = store.list_registers(Space::Schedule, None, None, limit).await.expect("an answer");
+        assert_eq!(listed.into_iter().map(|register| register.key).collect::<Vec<_>>(), fine);
+    }
+    // Asked for by itself, it tells what is wrong.
+    let error = store.registers(&[key("a")]).await.expect_err("nobody can read it");
+    assert!(matches!(error, StoreError::Corrupt(_)), "{error:?}");
 }

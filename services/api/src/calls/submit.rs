@@ -53,7 +53,7 @@ use crate::{
          headers(("Location" = String, description = "Where the job is"))),
         (status = 409, description = "Another job holds the unique key", body = Problem,
          content_type = "application/problem+json",
-         headers(("Location" = String, description = "Where that job is, if it is there already"))),
+         headers(("Location" = String, description = "Where that job is; it may be just on its way, and not there yet"))),
         Refused
     )
 )]

@@ -21,6 +21,7 @@ pub enum Code {
     JobHasNoResult,
     JobNotRetryable,
     UniqueConflict,
+    SubmissionOvertaken,
     JobJustFired,
     PayloadTooLarge,
     UnsupportedMediaType,
@@ -49,7 +50,7 @@ pub enum Code {
 
 impl Code {
     /// The whole catalogue, by status.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 40] = [
         Self::BadRequest,
         Self::MalformedJson,
         Self::BodyIncomplete,
@@ -65,6 +66,7 @@ impl Code {
         Self::JobHasNoResult,
         Self::JobNotRetryable,
         Self::UniqueConflict,
+        Self::SubmissionOvertaken,
         Self::JobJustFired,
         Self::PayloadTooLarge,
         Self::UnsupportedMediaType,
@@ -128,6 +130,7 @@ impl Code {
             Self::JobHasNoResult => ("job_has_no_result", 409, "The job ended without a result"),
             Self::JobNotRetryable => ("job_not_retryable", 409, "Only failed and cancelled jobs can be retried"),
             Self::UniqueConflict => ("unique_conflict", 409, "Another job holds the unique key"),
+            Self::SubmissionOvertaken => ("submission_overtaken", 409, "Another submission has taken the key over"),
             Self::JobJustFired => ("job_just_fired", 409, "A schedule has just made the job"),
             Self::PayloadTooLarge => ("payload_too_large", 413, "The body is too large"),
             Self::UnsupportedMediaType => ("unsupported_media_type", 415, "The body is of a type not taken here"),

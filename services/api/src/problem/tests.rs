@@ -41,6 +41,7 @@ fn every_failure_of_the_engine_has_its_code() {
         (EngineError::InvalidReplay(vec![FieldError::new("/limit", "x")]), Code::InvalidReplay),
         (EngineError::InvalidQueue(vec![FieldError::new("/rate_limit/limit", "x")]), Code::InvalidQueue),
         (EngineError::UniqueConflict(None), Code::UniqueConflict),
+        (EngineError::Overtaken { gate: "debounce" }, Code::SubmissionOvertaken),
         (EngineError::JustFired, Code::JobJustFired),
         (EngineError::NoSuchSchedule, Code::ScheduleNotFound),
         (EngineError::UnknownJobType("x".into()), Code::UnknownJobType),

@@ -154,14 +154,17 @@ async fn who_waits_for_a_job_takes_no_place() {
     let id = stack.submit(json!({"type": "word_count", "payload": {"text": "a"}})).await;
     let waiting: Vec<_> = (0..8)
         .map(|_| {
-            let request = stack.request(Method::GET, &format!("/api/v1/jobs/{id}")).header("prefer", "wait=20");
+            let request = stack.request(Method::GET, &format!("/api/v1/jobs/{id}")).header("prefer", "wait=3");
             tokio::spawn(Answer::of(request))
         })
         .collect();
-    stack.submit(json!({"type": "word_count", "payload": {"text": "b"}})).await;
-    stack.send(Method::POST, &format!("/api/v1/jobs/{id}/cancel")).await.expect(202);
-    for answer in waiting {
-        assert_eq!(answer.await.expect("no panic").expect(200).json["state"], "cancelled");
+    // They hang for three seconds, whenever they come, and all the while others are taken.
+    while !waiting.iter().all(tokio::task::JoinHandle::is_finished) {
+        stack.submit(json!({"type": "word_count", "payload": {"text": "b"}})).await;
     }
+    for answer in waiting {
+        assert_eq!(answer.await.expect("no panic").expect(200).json["state"], "queued");
+    }
+    stack.send(Method::POST, &format!("/api/v1/jobs/{id}/cancel")).await.expect(202);
     stack.stop().await;
 }

@@ -43,6 +43,9 @@ pub(crate) async fn run(options: ImportOptions) -> anyhow::Result<()> {
     for queue in &imported.paused {
         writeln!(io::stderr(), "queue {queue} is paused now, as it is in the archive")?;
     }
+    for queue in &imported.limited {
+        writeln!(io::stderr(), "queue {queue} has a rate limit now, as it has in the archive")?;
+    }
     let comparison = &imported.comparison;
     let mut stdout = io::stdout().lock();
     write!(stdout, "{}", table(comparison))?;

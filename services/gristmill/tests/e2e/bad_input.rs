@@ -118,6 +118,7 @@ pub(crate) async fn schedules_that_make_no_sense_are_refused(http: Http) {
         ("timeout_ms", json!(0), "/job/timeout_ms"),
         ("backoff", json!({"kind": "exponential", "base_ms": 2_000, "cap_ms": 1_000}), "/job/backoff/cap_ms"),
         ("tags", json!([""]), "/job/tags/0"),
+        ("tags", json!(["a", "schedule:other"]), "/job/tags/1"),
         ("concurrency", json!({"key": "x".repeat(10_000), "limit": 1}), "/job/concurrency/key"),
         ("concurrency", json!({"key": "a", "limit": 0}), "/job/concurrency/limit"),
         ("rate_limit", json!({"key": "a", "limit": 1, "per_ms": 0}), "/job/rate_limit/per_ms"),

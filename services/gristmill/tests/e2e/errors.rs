@@ -45,6 +45,7 @@ pub(crate) async fn what_makes_no_sense_is_refused_by_name(http: Http) {
         (sleep("deadline", json!("2001-01-01T00:00:00Z")), "invalid_job", "/deadline"),
         (sleep("max_attempts", json!(0)), "invalid_job", "/max_attempts"),
         (sleep("tags", json!([""])), "invalid_job", "/tags/0"),
+        (sleep("tags", json!(["schedule:nightly"])), "invalid_job", "/tags/0"),
     ] {
         http.post("/jobs", &body).await.refused(422, code).at(pointer);
     }

@@ -78,6 +78,9 @@ pub(crate) async fn keys_count_in_batches_and_for_texts(http: Http) {
     let items = batch.items();
     assert_eq!(items.iter().map(|item| item["status"].as_u64()).collect::<Vec<_>>(), [Some(202), Some(409), Some(202)]);
     assert_eq!(items[1]["problem"]["code"], "unique_conflict");
+    // An item has no `Location`.
+    let holder = items[0]["job"]["id"].as_str().expect("an id");
+    assert_eq!(items[1]["problem"]["errors"][0]["detail"], format!("is held by {holder}"));
     let text = |name: &str| {
         let call = format!("/jobs?type=word_count&unique=%7B%22key%22%3A%22{name}%22%7D");
         let request = http.call(Method::POST, &call).header("Content-Type", "text/plain");

@@ -5,6 +5,7 @@ use std::time::Duration;
 use gristmill_common::{
     Timestamp,
     http::{FieldError, JobRequest},
+    schedule::TAG_PREFIX,
 };
 
 /// The most attempts that a submission may ask for.
@@ -61,6 +62,9 @@ pub(super) fn check(request: &JobRequest, now: Timestamp, errors: &mut Vec<Field
     for (place, tag) in request.tags.iter().enumerate() {
         if !(1..=LONGEST_TAG).contains(&tag.len()) || tag.chars().any(char::is_control) {
             wrong(&format!("/tags/{place}"), "must be 1 to 64 bytes without control characters");
+        }
+        if tag.starts_with(TAG_PREFIX) {
+            wrong(&format!("/tags/{place}"), "begins as those that schedules give their jobs");
         }
     }
 }

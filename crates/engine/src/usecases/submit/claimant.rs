@@ -20,6 +20,16 @@ pub(super) enum Rule<'a> {
     Debounce(&'a Debounce),
 }
 
+impl Rule<'_> {
+    /// Its field in a submission.
+    pub(super) fn field(&self) -> &'static str {
+        match self {
+            Self::Unique(_) => "unique",
+            Self::Debounce(_) => "debounce",
+        }
+    }
+}
+
 /// A job on its way to its key.
 pub(super) struct Claimant<'a> {
     pub(super) place: usize,
@@ -67,13 +77,14 @@ impl Claimant<'_> {
     pub(super) fn next(
         &self,
         register: Option<&Register>,
-        holders: &HashMap<JobKey, Job>,
+        holders: &HashMap<JobKey, Result<Job, StoreError>>,
         now: Timestamp,
     ) -> Result<Step, StoreError> {
         let me = self.new.job.key.id;
         let expect = register.map_or(Expect::Absent, |register| Expect::Version(register.version));
         let id = register.map(holder_of).transpose()?;
         let holder = id.and_then(|id| holders.get(&JobKey { tenant: self.key.tenant.clone(), id }));
+        let holder = holder.map(Result::as_ref).transpose().map_err(Clone::clone)?;
         if holder.is_some_and(Job::is_abandoned) && id != Some(me) {
             // Somebody who took it over got no further than that.
             return Ok(Step::Take(expect));
@@ -89,9 +100,9 @@ impl Claimant<'_> {
                     Next::TakeOver(id) => Step::TakeOver(id, expect),
                 }
             }
-            Rule::Debounce(debounce) => {
+            Rule::Debounce(_) => {
                 let held: Option<Debounced> = register.map(|register| read(&register.value)).transpose()?;
-                match Debounced::next(held.as_ref(), holder, me, debounce, now) {
+                match Debounced::next(held.as_ref(), holder, me, now) {
                     NextDebounced::Take => Step::Take(expect),
                     NextDebounced::Insert => Step::Done(Verdict::Insert),
                     NextDebounced::PutOff(id, until) => holder.map_or(Step::Wait(id), |job| self.put_off(job, until)),

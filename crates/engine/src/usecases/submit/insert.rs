@@ -7,6 +7,7 @@ use gristmill_common::{
 use gristmill_storage::{Inserted, StoreError};
 
 use super::{
+    claimant::rule,
     keys::{self, Verdict},
     no_outcome,
 };
@@ -110,9 +111,10 @@ fn tell(all: &[(Verdict, Option<Outcome>)], one: &(Verdict, Option<Outcome>), on
 
 /// What a submission is told whose id is taken.
 pub(super) fn told_before(sent: &Job, existing: Job) -> Outcome {
-    if keys::asks_for_key(sent) && existing.is_abandoned() {
-        // It was so slow that somebody else has taken its key.
-        return Err(EngineError::UniqueConflict(None));
+    if let Some(rule) = rule(sent)
+        && existing.is_abandoned()
+    {
+        return Err(EngineError::Overtaken { gate: rule.field() });
     }
     if existing.fingerprint == sent.fingerprint { Ok(existing) } else { Err(EngineError::IdempotencyKeyReused) }
 }

@@ -5,9 +5,11 @@
 
 use std::{
     collections::HashMap,
+    slice,
     time::{Duration, Instant},
 };
 
+use futures::future::BoxFuture;
 use gristmill_common::{
     job::{Change, Job, JobKey, NewJob, OnConflict},
     unique::{PATIENCE, READ_AGAIN_AFTER},
@@ -41,6 +43,11 @@ pub(super) enum Verdict {
     With(usize),
 }
 
+/// What came of one try.
+type Tried = Result<Verdict, Again>;
+/// The jobs that keys name, or why they cannot be read.
+type Holders = HashMap<JobKey, Result<Job, StoreError>>;
+
 /// Whether there is a key to be taken.
 pub(super) fn asks_for_key(job: &Job) -> bool {
     rule(job).is_some()
@@ -56,23 +63,18 @@ impl Engine {
     pub(super) async fn take_keys(&self, new: &[NewJob]) -> Vec<Verdict> {
         let mut verdicts: Vec<Option<Verdict>> =
             new.iter().map(|new| (!asks_for_key(&new.job)).then_some(Verdict::Insert)).collect();
-        if let Err(error) = self.settle_verdicts(new, &mut verdicts).await {
-            verdicts.iter_mut().filter(|verdict| verdict.is_none()).for_each(|verdict| {
-                *verdict = Some(Verdict::Refused(error.clone().into()));
-            });
-        }
+        self.settle_verdicts(new, &mut verdicts).await;
         verdicts.into_iter().map(|verdict| verdict.unwrap_or(Verdict::Insert)).collect()
     }
 
-    /// On an error, what has no verdict has got no key, or does not know.
-    async fn settle_verdicts(&self, new: &[NewJob], verdicts: &mut [Option<Verdict>]) -> Result<(), StoreError> {
-        self.find_those_sent_before(new, verdicts).await?;
+    async fn settle_verdicts(&self, new: &[NewJob], verdicts: &mut [Option<Verdict>]) {
+        self.find_those_sent_before(new, verdicts).await;
         let mut claimants = claimants(new, verdicts);
         let (began, mut round) = (Instant::now(), 0u32);
         while !claimants.is_empty() {
             let mut left = Vec::new();
             let mut all_wait = true;
-            let outcomes = self.try_each(&claimants).await?;
+            let outcomes = self.try_each(&claimants).await;
             for (claimant, outcome) in claimants.into_iter().zip(outcomes) {
                 let again = match outcome {
                     Ok(verdict) => {
@@ -96,92 +98,152 @@ impl Engine {
                 tokio::time::sleep(if all_wait { READ_AGAIN_AFTER } else { race }).await;
             }
         }
-        Ok(())
     }
 
     /// A submission that is sent again with its idempotency key asks for nothing: it is there.
-    async fn find_those_sent_before(&self, new: &[NewJob], verdicts: &mut [Option<Verdict>]) -> Result<(), StoreError> {
+    async fn find_those_sent_before(&self, new: &[NewJob], verdicts: &mut [Option<Verdict>]) {
         let open = |place: &usize| verdicts[*place].is_none() && new[*place].job.fingerprint.is_some();
         let places: Vec<usize> = (0..new.len()).filter(open).collect();
         if places.is_empty() {
-            return Ok(());
+            return;
         }
         let keys: Vec<JobKey> = places.iter().map(|&place| new[place].job.key.clone()).collect();
-        for (place, before) in places.into_iter().zip(self.store().jobs(&keys).await?) {
-            if let Some(before) = before {
-                let told = told_before(&new[place].job, before);
-                verdicts[place] = Some(told.map_or_else(Verdict::Refused, Verdict::There));
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads, decides and does it, once for each.
-    async fn try_each(&self, claimants: &[Claimant<'_>]) -> Result<Vec<Result<Verdict, Again>>, StoreError> {
-        let keys: Vec<RegisterKey> = claimants.iter().map(|claimant| claimant.key.clone()).collect();
-        let registers = self.store().registers(&keys).await?;
-        let holders = self.holders(&registers).await?;
-        let now = self.now();
-        let mut outcomes: Vec<Result<Verdict, Again>> = Vec::with_capacity(claimants.len());
-        let (mut takes, mut tombs, mut changes) = (Vec::new(), Vec::new(), Vec::new());
-        for (place, (claimant, register)) in claimants.iter().zip(&registers).enumerate() {
-            outcomes.push(match claimant.next(register.as_ref(), &holders, now)? {
-                Step::Done(verdict) => Ok(verdict),
-                Step::Wait(holder) => Err(Again::Waits(holder)),
-                Step::Take(expect) => {
-                    takes.push((place, claimant.swap(expect, now)?));
-                    Err(Again::CameSecond)
+        for (place, before) in places.into_iter().zip(each(&keys, |keys| self.store().jobs(keys)).await) {
+            verdicts[place] = match before {
+                Ok(None) => continue,
+                Ok(Some(before)) => {
+                    Some(told_before(&new[place].job, before).map_or_else(Verdict::Refused, Verdict::There))
                 }
-                Step::TakeOver(holder, expect) => {
-                    let key = JobKey { tenant: claimant.key.tenant.clone(), id: holder };
-                    let tomb = Job::abandoned(key, claimant.new.job.job_type.clone(), now);
-                    tombs.push((tomb, (place, claimant.swap(expect, now)?)));
-                    Err(Again::CameSecond)
-                }
-                Step::PutOff(change) => {
-                    changes.push((place, change));
-                    Err(Again::CameSecond)
-                }
-            });
-        }
-        if !tombs.is_empty() {
-            let (tombs, swaps): (Vec<NewJob>, Vec<_>) = tombs.into_iter().unzip();
-            let buried = self.store().insert(tombs).await?;
-            let free = swaps.into_iter().zip(buried).filter(|(_, buried)| matches!(buried, Inserted::Created));
-            takes.extend(free.map(|(swap, _)| swap));
-        }
-        if !takes.is_empty() {
-            let (places, swaps): (Vec<usize>, Vec<Swap>) = takes.into_iter().unzip();
-            let taken = match self.store().swap(swaps).await {
-                // Some may have been made all the same: the next reading tells.
-                Err(StoreError::Unavailable(_)) => Vec::new(),
-                taken => taken?,
+                Err(error) => Some(Verdict::Refused(error.into())),
             };
-            for (place, _) in places.into_iter().zip(taken).filter(|(_, is_taken)| *is_taken) {
-                outcomes[place] = Ok(Verdict::Insert);
-            }
         }
-        if !changes.is_empty() {
-            let (places, changes): (Vec<usize>, Vec<Change>) = changes.into_iter().unzip();
-            for (place, put_off) in places.into_iter().zip(self.store().apply(changes).await?) {
-                if let Some(job) = put_off {
-                    outcomes[place] = Ok(Verdict::There(job));
-                }
-            }
-        }
-        Ok(outcomes)
     }
 
-    /// The jobs that keys name, as far as they are there.
-    async fn holders(&self, registers: &[Option<Register>]) -> Result<HashMap<JobKey, Job>, StoreError> {
-        let mut keys = Vec::with_capacity(registers.len());
-        for register in registers.iter().flatten() {
-            keys.push(JobKey { tenant: register.key.tenant.clone(), id: holder_of(register)? });
+    /// Reads, decides and does it, once for each. What fails is told to those alone whom it concerns.
+    async fn try_each(&self, claimants: &[Claimant<'_>]) -> Vec<Tried> {
+        let keys: Vec<RegisterKey> = claimants.iter().map(|claimant| claimant.key.clone()).collect();
+        let registers = each(&keys, |keys| self.store().registers(keys)).await;
+        let holders = self.holders(&registers).await;
+        let now = self.now();
+        let mut outcomes: Vec<Tried> = Vec::with_capacity(claimants.len());
+        let (mut takes, mut tombs, mut changes) = (Vec::new(), Vec::new(), Vec::new());
+        for (place, (claimant, register)) in claimants.iter().zip(registers).enumerate() {
+            let step = register.and_then(|register| {
+                Ok(match claimant.next(register.as_ref(), &holders, now)? {
+                    Step::Done(verdict) => Ok(verdict),
+                    Step::Wait(holder) => Err(Again::Waits(holder)),
+                    Step::Take(expect) => {
+                        takes.push((place, claimant.swap(expect, now)?));
+                        Err(Again::CameSecond)
+                    }
+                    Step::TakeOver(holder, expect) => {
+                        let key = JobKey { tenant: claimant.key.tenant.clone(), id: holder };
+                        let tomb = Job::abandoned(key, claimant.new.job.job_type.clone(), now);
+                        tombs.push((tomb, (place, claimant.swap(expect, now)?)));
+                        Err(Again::CameSecond)
+                    }
+                    Step::PutOff(change) => {
+                        changes.push((place, change));
+                        Err(Again::CameSecond)
+                    }
+                })
+            });
+            outcomes.push(step.unwrap_or_else(|error| Ok(Verdict::Refused(error.into()))));
         }
+        takes.extend(self.bury(tombs, &mut outcomes).await);
+        self.take(takes, &mut outcomes).await;
+        self.put_off(changes, &mut outcomes).await;
+        outcomes
+    }
+
+    /// Inserts tombstones. The swaps of those whose tombstone is made may follow.
+    async fn bury(&self, tombs: Vec<(NewJob, (usize, Swap))>, outcomes: &mut [Tried]) -> Vec<(usize, Swap)> {
+        if tombs.is_empty() {
+            return Vec::new();
+        }
+        let (tombs, swaps): (Vec<NewJob>, Vec<(usize, Swap)>) = tombs.into_iter().unzip();
+        match self.store().insert(tombs).await {
+            Ok(buried) => {
+                let made = swaps.into_iter().zip(buried).filter(|(_, buried)| matches!(buried, Inserted::Created));
+                made.map(|(swap, _)| swap).collect()
+            }
+            Err(error) => {
+                refuse(swaps.into_iter().map(|(place, _)| place), &error, outcomes);
+                Vec::new()
+            }
+        }
+    }
+
+    async fn take(&self, takes: Vec<(usize, Swap)>, outcomes: &mut [Tried]) {
+        if takes.is_empty() {
+            return;
+        }
+        let (places, swaps): (Vec<usize>, Vec<Swap>) = takes.into_iter().unzip();
+        match self.store().swap(swaps).await {
+            Ok(taken) => {
+                for (place, _) in places.into_iter().zip(taken).filter(|(_, is_taken)| *is_taken) {
+                    outcomes[place] = Ok(Verdict::Insert);
+                }
+            }
+            // Some may have been made all the same: the next reading tells.
+            Err(StoreError::Unavailable(_)) => {}
+            Err(error) => refuse(places, &error, outcomes),
+        }
+    }
+
+    async fn put_off(&self, changes: Vec<(usize, Change)>, outcomes: &mut [Tried]) {
+        if changes.is_empty() {
+            return;
+        }
+        let (places, changes): (Vec<usize>, Vec<Change>) = changes.into_iter().unzip();
+        match self.store().apply(changes).await {
+            Ok(changed) => {
+                for (place, job) in places.into_iter().zip(changed) {
+                    if let Some(job) = job {
+                        outcomes[place] = Ok(Verdict::There(job));
+                    }
+                }
+            }
+            // They may have been put off all the same: done again, it comes to the same.
+            Err(StoreError::Unavailable(_)) => {}
+            Err(error) => refuse(places, &error, outcomes),
+        }
+    }
+
+    /// The jobs that keys name, as far as they are there, or why they cannot be read.
+    async fn holders(&self, registers: &[Result<Option<Register>, StoreError>]) -> Holders {
+        let named = |register: &Register| {
+            // What cannot be read is told of when it is somebody's turn.
+            Some(JobKey { tenant: register.key.tenant.clone(), id: holder_of(register).ok()? })
+        };
+        let keys: Vec<JobKey> = registers.iter().flatten().flatten().filter_map(named).collect();
         if keys.is_empty() {
-            return Ok(HashMap::new());
+            return Holders::new();
         }
-        let jobs = self.store().jobs(&keys).await?;
-        Ok(jobs.into_iter().flatten().map(|job| (job.key.clone(), job)).collect())
+        let jobs = each(&keys, |keys| self.store().jobs(keys)).await;
+        keys.into_iter().zip(jobs).filter_map(|(key, job)| Some((key, job.transpose()?))).collect()
+    }
+}
+
+fn refuse(places: impl IntoIterator<Item = usize>, error: &StoreError, outcomes: &mut [Tried]) {
+    places.into_iter().for_each(|place| outcomes[place] = Ok(Verdict::Refused(error.clone().into())));
+}
+
+/// Reads many in one call; one by one, if there is one among them that no reading mends.
+async fn each<'a, K, T>(
+    keys: &'a [K],
+    read: impl Fn(&'a [K]) -> BoxFuture<'a, Result<Vec<T>, StoreError>>,
+) -> Vec<Result<T, StoreError>> {
+    match read(keys).await {
+        Ok(found) => found.into_iter().map(Ok).collect(),
+        Err(StoreError::Corrupt(_)) if keys.len() > 1 => {
+            let mut each = Vec::with_capacity(keys.len());
+            for key in keys {
+                let none = || StoreError::Corrupt("the store gave no answer for a key".into());
+                each.push(read(slice::from_ref(key)).await.and_then(|mut found| found.pop().ok_or_else(none)));
+            }
+            each
+        }
+        Err(error) => keys.iter().map(|_| Err(error.clone())).collect(),
     }
 }

@@ -1,18 +1,23 @@
 //! The oracle: knows every job that was accepted, and says at the end what became of the promises.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-    time::Instant,
-};
+mod cron;
+mod keys;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use gristmill_common::{
     Body, State,
     job::{HistoryEntry, Job, JobKey, What},
+    schedule::ScheduleRecord,
 };
 use gristmill_storage::Whole;
 
-use crate::{path, witness::Run};
+use self::keys::Shared;
+pub(crate) use self::keys::{Group, Rule, Submission};
+use crate::{
+    path,
+    witness::{Run, Seen},
+};
 
 /// What an accepted job may come to.
 #[derive(Debug, Clone, Copy)]
@@ -23,15 +28,6 @@ pub(crate) struct Promise {
     pub(crate) codes: &'static [&'static str],
     /// With which others it shares a key.
     pub(crate) group: Option<Group>,
-}
-
-/// Jobs that share a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Group {
-    /// Which key, of which kind.
-    pub(crate) name: &'static str,
-    /// How many of them may run at once.
-    pub(crate) most: usize,
 }
 
 impl Promise {
@@ -54,6 +50,10 @@ pub(crate) struct Accepted {
     pub(crate) surely: BTreeMap<JobKey, Promise>,
     /// These may have been: there was no answer, and the question made no sense any more later on.
     pub(crate) perhaps: BTreeMap<JobKey, Promise>,
+    /// The submissions of jobs that share a key.
+    pub(crate) submissions: Vec<Submission>,
+    /// The one schedule that there is, as it was last seen.
+    pub(crate) schedule: Option<ScheduleRecord>,
 }
 
 /// What the oracle found.
@@ -71,44 +71,43 @@ pub(crate) struct Verdict {
     pub(crate) complaints: Vec<String>,
 }
 
-/// Judges what the store holds against what was accepted. `runs` are those that handlers saw, where they run in this
-/// process.
-pub(crate) fn judge(accepted: &Accepted, stored: &[Whole], runs: Option<&[Run]>) -> Verdict {
+/// Judges what the store holds against what was accepted, and against what was seen, where handlers run in this process.
+pub(crate) fn judge(accepted: &Accepted, stored: &[Whole], seen: Option<&Seen>) -> Verdict {
     let mut verdict = Verdict { accepted: accepted.surely.len() as u64, ..Verdict::default() };
     let mut missing: BTreeSet<&JobKey> = accepted.surely.keys().collect();
     let (mut fired, mut groups) = (BTreeSet::new(), BTreeMap::<Group, Vec<Shared>>::new());
+    let of_schedule =
+        accepted.schedule.as_ref().map_or(Promise::SUCCEEDS, |schedule| cron::promise_of(schedule.overlap));
     for whole in stored {
         let job = &whole.job;
         missing.remove(&job.key);
-        let promise = accepted.surely.get(&job.key).or_else(|| accepted.perhaps.get(&job.key));
-        match promise {
-            Some(promise) => verdict.judge_end(job, *promise),
-            None if job.tags.iter().any(|tag| tag == FIRED) => {
-                verdict.accepted += 1;
-                verdict.fired += 1;
-                verdict.judge_end(job, Promise::SUCCEEDS);
-                if !fired.insert(job.run_at) {
-                    verdict.twice(job, "its schedule has fired twice at one instant");
-                }
+        let mut promise = accepted.surely.get(&job.key).or_else(|| accepted.perhaps.get(&job.key)).copied();
+        if promise.is_none() && job.tags.iter().any(|tag| tag == FIRED) {
+            promise = Some(of_schedule);
+            verdict.accepted += 1;
+            verdict.fired += 1;
+            if !job.run_at.is_none_or(|instant| fired.insert(instant)) {
+                verdict.twice(job, "its schedule has fired twice at one instant");
             }
+        }
+        match promise {
+            Some(promise) => verdict.judge_end(job, promise),
             None => verdict.twice(job, "nobody has submitted it, or its answer was another job"),
         }
         verdict.judge_counts(job);
-        if let Some(runs) = runs {
-            let succeeded = verdict.judge_runs(whole, runs);
-            if let (Some(group), Some(run)) = (promise.and_then(|promise| promise.group), succeeded) {
-                groups.entry(group).or_default().push(Shared { job, run });
+        if let Some(seen) = seen {
+            let run = verdict.judge_runs(whole, &seen.runs);
+            if let Some(group) = promise.and_then(|promise| promise.group) {
+                groups.entry(group).or_default().push(Shared { job, payload: &whole.payload, run });
             }
         }
     }
-    for (group, runs) in groups {
-        let at_once = most_at_once(&runs);
-        if at_once.len() > group.most {
-            let told: Vec<String> = at_once.iter().map(ToString::to_string).collect();
-            let (number, told) = (at_once.len(), told.join("; "));
-            verdict.complaints.push(format!("{number} jobs of {} ran at once, not {}: {told}", group.name, group.most));
-        }
+    for (group, jobs) in groups {
+        let seen = seen.into_iter();
+        verdict.complaints.extend(seen.flat_map(|seen| keys::faults_of(group, &jobs, &accepted.submissions, seen)));
     }
+    let schedule = accepted.schedule.as_ref();
+    verdict.complaints.extend(schedule.and_then(|schedule| cron::fault_of(schedule, &fired)));
     for key in missing {
         verdict.lost += 1;
         verdict.complaints.push(format!("{} was accepted and is gone", key.id));
@@ -195,33 +194,6 @@ impl Verdict {
     }
 }
 
-/// The run of a job that shares a key.
-struct Shared<'a> {
-    job: &'a Job,
-    run: &'a Run,
-}
-
-impl Shared<'_> {
-    fn goes_on_at(&self, at: Instant) -> bool {
-        self.run.began <= at && self.run.ended.is_none_or(|ended| at < ended)
-    }
-}
-
-impl fmt::Display for Shared<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Run { began, ended, worker, .. } = self.run;
-        let (ago, took) = (began.elapsed(), ended.map(|ended| ended - *began));
-        let words = path::words(&self.job.history);
-        write!(f, "{} on {worker}, {ago:.3?} ago for {took:.3?}, {words}", self.job.key.id)
-    }
-}
-
-/// The most of these that went on at once.
-fn most_at_once<'a, 'b>(runs: &'b [Shared<'a>]) -> Vec<&'b Shared<'a>> {
-    let at_once = runs.iter().map(|one| runs.iter().filter(|other| other.goes_on_at(one.run.began)).collect());
-    at_once.max_by_key(Vec::len).unwrap_or_default()
-}
-
 /// What the rig's handler gives: `{"run": 7}`.
 fn run_in_result(result: &Body) -> Option<usize> {
     let Body::Inline(bytes) = result else { return None };
@@ -236,7 +208,7 @@ fn run_in_message(message: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::Instant;
 
     use gristmill_common::{JobId, LeaseId, Tenant, Timestamp, WorkerId, job::Limits};
 
@@ -260,8 +232,9 @@ mod tests {
         Whole { job, payload: Body::Inline("{}".into()), text: None, result: Some(result), logs: Vec::new() }
     }
 
-    fn run_of(job: &Whole, worker: WorkerId) -> Run {
-        Run { job: job.job.key.id, worker, began: Instant::now(), ended: Some(Instant::now()) }
+    fn seen(job: &Whole, worker: WorkerId) -> Seen {
+        let run = Run { job: job.job.key.id, worker, began: Instant::now(), ended: Some(Instant::now()) };
+        Seen { runs: vec![run], ..Seen::default() }
     }
 
     fn accepted(job: &Whole) -> Accepted {
@@ -273,36 +246,17 @@ mod tests {
     fn nothing_is_wrong_with_a_job_that_ended_once() {
         let worker = WorkerId::fresh();
         let job = done(worker);
-        let runs = [run_of(&job, worker)];
-        let verdict = judge(&accepted(&job), &[job], Some(&runs));
+        let seen = seen(&job, worker);
+        let verdict = judge(&accepted(&job), &[job], Some(&seen));
         assert_eq!((verdict.accepted, verdict.complaints), (1, Vec::<String>::new()));
     }
 
     #[test]
     fn a_settle_by_a_worker_that_had_lost_the_lease_is_found() {
         let job = done(WorkerId::fresh());
-        let runs = [run_of(&job, WorkerId::fresh())];
-        let verdict = judge(&accepted(&job), std::slice::from_ref(&job), Some(&runs));
+        let seen = seen(&job, WorkerId::fresh());
+        let verdict = judge(&accepted(&job), std::slice::from_ref(&job), Some(&seen));
         assert!(verdict.complaints[0].contains("after its lease was lost"), "{:?}", verdict.complaints);
-    }
-
-    #[test]
-    fn runs_at_once_are_found() {
-        let (job, began) = (done(WorkerId::fresh()), Instant::now());
-        let at = |ms| began + Duration::from_millis(ms);
-        let most = |times: &[(u64, u64)]| {
-            let of = |&(from, to): &(u64, u64)| Run {
-                began: at(from),
-                ended: Some(at(to)),
-                ..run_of(&job, WorkerId::fresh())
-            };
-            let runs: Vec<Run> = times.iter().map(of).collect();
-            let shared: Vec<Shared> = runs.iter().map(|run| Shared { job: &job.job, run }).collect();
-            most_at_once(&shared).len()
-        };
-        assert_eq!(most(&[(0, 5), (5, 9)]), 1);
-        assert_eq!(most(&[(0, 5), (4, 9), (2, 3)]), 2);
-        assert_eq!(most(&[]), 0);
     }
 
     #[test]

@@ -20,6 +20,7 @@ struct Counts {
     lost: u64,
     doubled: u64,
     wrong: u64,
+    late: u64,
 }
 
 impl Tally {
@@ -47,6 +48,18 @@ impl Tally {
         println!("WRONG, {place}: {complaint}");
     }
 
+    /// Something took longer than promised, or was refused by a machine that had too much to do. The short form only
+    /// says so: it has to pass on a slow day.
+    pub(crate) fn late(&self, place: &str, complaint: &str) {
+        self.counts().late += 1;
+        println!("LATE, {place}: {complaint}");
+    }
+
+    /// Whether every promise of time was kept.
+    pub(crate) fn is_in_time(&self) -> bool {
+        self.counts().late == 0
+    }
+
     /// Whether nothing was found wrong.
     pub(crate) fn is_clean(&self) -> bool {
         let counts = self.counts();
@@ -65,12 +78,15 @@ impl fmt::Display for Tally {
             counts.faults.iter().map(|(kind, times)| format!("{kind} {}", grouped(*times))).collect();
         write!(
             f,
-            "faults injected: {}; {} jobs accepted, {} of them from schedules; {} lost, {} doubled",
+            "faults injected: {}; {} jobs accepted, {} of them from schedules; {} lost, {} doubled, {} otherwise wrong, \
+             {} late",
             faults.join(", "),
             grouped(counts.accepted),
             grouped(counts.fired),
             counts.lost,
-            counts.doubled
+            counts.doubled,
+            counts.wrong,
+            counts.late
         )
     }
 }
@@ -99,9 +115,11 @@ mod tests {
         tally.injected("cut");
         tally.injected("kill");
         tally.judged("here", &Verdict { accepted: 12_345, fired: 6, ..Verdict::default() });
-        let expected =
-            "faults injected: cut 1, kill 2; 12,345 jobs accepted, 6 of them from schedules; 0 lost, 0 doubled";
+        let expected = "faults injected: cut 1, kill 2; 12,345 jobs accepted, 6 of them from schedules; 0 lost, \
+                        0 doubled, 0 otherwise wrong, 0 late";
         assert_eq!((tally.to_string().as_str(), tally.is_clean()), (expected, true));
+        tally.late("here", "too slow");
+        assert_eq!((tally.is_clean(), tally.is_in_time()), (true, false));
         tally.judged("here", &Verdict { lost: 1, ..Verdict::default() });
         assert!(!tally.is_clean());
     }

@@ -1,11 +1,11 @@
-//! The rig's job type, and who sees its handlers run: when, on which worker, and how that ended.
+//! The rig's job type, and who sees its handlers run, and its jobs being claimed: when, and on which worker.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
-use gristmill_common::{JobId, WorkerId};
+use gristmill_common::{JobId, LeaseId, WorkerId};
 use gristmill_handlers::{Context, HandlerError, JobHandler};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,9 +23,35 @@ pub(crate) struct Run {
     pub(crate) ended: Option<Instant>,
 }
 
-/// Sees all runs of a schedule. Clones are the same witness.
+/// One claim of a job, whether it came to something or not.
+#[derive(Debug, Clone)]
+pub(crate) struct Claiming {
+    /// Which job.
+    pub(crate) job: JobId,
+    /// Under which lease.
+    pub(crate) lease: LeaseId,
+    /// When the lease's term began: what the job had to pass before it was passed after this.
+    pub(crate) began: Instant,
+    /// When the store was asked: what the job had to pass was passed by then.
+    pub(crate) asked: Instant,
+    /// Whether the store is known to have granted it.
+    pub(crate) got: bool,
+}
+
+/// What was seen in one schedule.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Witness(Arc<Mutex<Vec<Run>>>);
+pub(crate) struct Seen {
+    /// Every run, by its number.
+    pub(crate) runs: Vec<Run>,
+    /// Every claim, the earliest first.
+    pub(crate) claims: Vec<Claiming>,
+    /// Until when every clock went as clocks do. None if one was set before.
+    pub(crate) calm_until: Option<Instant>,
+}
+
+/// Sees all that there is to see in a schedule. Clones are the same witness.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Witness(Arc<Mutex<Seen>>);
 
 /// The rig's handler, on one worker.
 pub(crate) struct Act {
@@ -46,6 +72,9 @@ pub(crate) struct Part {
     /// When it fails, it fails for good.
     #[serde(default)]
     pub(crate) for_good: bool,
+    /// Which submission this is.
+    #[serde(default)]
+    pub(crate) mark: u64,
 }
 
 /// What `act` gives.
@@ -62,25 +91,44 @@ struct Running<'a> {
 }
 
 impl Witness {
-    /// Every run, by its number.
-    pub(crate) fn runs(&self) -> Vec<Run> {
+    /// What was seen until now.
+    pub(crate) fn seen_so_far(&self) -> Seen {
         self.seen().clone()
+    }
+
+    /// From now on clocks are set, or have been set before.
+    pub(crate) fn calm_until(&self, until: Option<Instant>) {
+        self.seen().calm_until = until;
+    }
+
+    /// Claims are about to be asked for, under a lease whose term began then.
+    pub(crate) fn asks_for(&self, jobs: impl Iterator<Item = JobId>, lease: LeaseId, began: Instant) {
+        let asked = Instant::now();
+        self.seen().claims.extend(jobs.map(|job| Claiming { job, lease, began, asked, got: false }));
+    }
+
+    /// This one was granted.
+    pub(crate) fn got(&self, job: JobId, lease: LeaseId) {
+        let mut seen = self.seen();
+        if let Some(claim) = seen.claims.iter_mut().rev().find(|claim| (claim.job, claim.lease) == (job, lease)) {
+            claim.got = true;
+        }
     }
 
     fn begin(&self, job: JobId, worker: WorkerId) -> Running<'_> {
         let mut seen = self.seen();
-        seen.push(Run { job, worker, began: Instant::now(), ended: None });
-        Running { witness: self, number: seen.len() - 1 }
+        seen.runs.push(Run { job, worker, began: Instant::now(), ended: None });
+        Running { witness: self, number: seen.runs.len() - 1 }
     }
 
-    fn seen(&self) -> MutexGuard<'_, Vec<Run>> {
+    fn seen(&self) -> MutexGuard<'_, Seen> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.witness.seen()[self.number].ended = Some(Instant::now());
+        self.witness.seen().runs[self.number].ended = Some(Instant::now());
     }
 }
 

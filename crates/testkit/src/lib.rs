@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod database;
+mod disk;
 mod fleet;
 mod http;
 mod nginx;
@@ -12,6 +13,7 @@ mod services;
 use std::{future::Future, time::Duration};
 
 pub use database::Database;
+pub use disk::Disk;
 pub use fleet::{Fleet, FleetBuilder, Kind};
 pub use http::{Answer, Http};
 pub use nginx::{Gateway, GatewayBuilder};

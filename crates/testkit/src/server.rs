@@ -1,20 +1,16 @@
 //! The embedded mode: `gristmill serve` as a child process.
 
 use std::{
-    ffi::OsString,
     path::{Path, PathBuf},
     process::ExitStatus,
 };
 
-use crate::{Http, Process, ProcessBuilder};
+use crate::{Disk, Http, Process, ProcessBuilder};
 
 /// How to start a server.
 #[derive(Debug, Clone)]
 pub struct ServerBuilder {
-    program: PathBuf,
-    data: PathBuf,
-    settings: Vec<(String, String)>,
-    disk_megabytes: Option<u32>,
+    builder: ProcessBuilder,
 }
 
 /// A running server; killed when dropped.
@@ -26,20 +22,24 @@ pub struct Server {
 impl ServerBuilder {
     /// A server of this program (`env!("CARGO_BIN_EXE_gristmill")`) on this data folder.
     pub fn new(program: impl Into<PathBuf>, data: &Path) -> Self {
-        Self { program: program.into(), data: data.to_owned(), settings: Vec::new(), disk_megabytes: None }
+        Self::of(ProcessBuilder::new(program), data)
+    }
+
+    /// A server of this program whose data are on this disk.
+    pub fn on(disk: &Disk, program: &Path) -> Self {
+        Self::of(disk.enter(program), &disk.path().join("data"))
+    }
+
+    fn of(builder: ProcessBuilder, data: &Path) -> Self {
+        // A setting, and no argument: started again, it is given the port that it had.
+        let builder = builder.argument("serve").argument("--data").argument(data).with("http.listen", "127.0.0.1:0");
+        Self { builder }
     }
 
     /// With this setting, such as `worker.concurrency`.
     #[must_use]
     pub fn with(mut self, key: &str, value: impl ToString) -> Self {
-        self.settings.push((key.to_owned(), value.to_string()));
-        self
-    }
-
-    /// With its data on a disk of its own that is this small, in megabytes: a tmpfs that only the server sees.
-    #[must_use]
-    pub fn on_a_small_disk(mut self, megabytes: u32) -> Self {
-        self.disk_megabytes = Some(megabytes);
+        self.builder = self.builder.with(key, value);
         self
     }
 
@@ -48,31 +48,9 @@ impl ServerBuilder {
     /// # Errors
     /// It stopped, or was not ready in time.
     pub async fn start(&self) -> anyhow::Result<Server> {
-        let settings = self.settings.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-        let mut process = self.command().with_all(settings).spawn()?;
+        let mut process = self.builder.spawn()?;
         let url = process.url().await?;
         Ok(Server { process, url })
-    }
-
-    /// The program, or what makes the disk and then becomes the program.
-    fn command(&self) -> ProcessBuilder {
-        let serve = ["serve", "--listen", "127.0.0.1:0", "--data"].map(OsString::from);
-        let arguments = serve.into_iter().chain([self.data.clone().into()]);
-        let builder = match self.disk_megabytes {
-            None => ProcessBuilder::new(&self.program),
-            Some(megabytes) => {
-                let own_user: &[&str] =
-                    if rustix::process::geteuid().is_root() { &[] } else { &["--user", "--map-root-user"] };
-                let mount = format!("mount -t tmpfs -o size={megabytes}m tmpfs \"$0\" && exec \"$@\"");
-                own_user
-                    .iter()
-                    .chain(&["--mount", "sh", "-c", &mount])
-                    .fold(ProcessBuilder::new("unshare"), |builder, argument| builder.argument(argument))
-                    .argument(&self.data)
-                    .argument(&self.program)
-            }
-        };
-        arguments.fold(builder, ProcessBuilder::argument)
     }
 }
 
@@ -101,10 +79,26 @@ impl Server {
         &self.process
     }
 
-    /// A path as the server sees it, which may have a disk of its own.
-    #[must_use]
-    pub fn sees(&self, path: &Path) -> PathBuf {
-        format!("/proc/{}/root{}", self.process.id(), path.display()).into()
+    /// Its process, to be hurt.
+    pub fn process_mut(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Waits until it has ended by itself.
+    ///
+    /// # Errors
+    /// It has not in time.
+    pub async fn ended(&mut self) -> anyhow::Result<ExitStatus> {
+        self.process.wait().await
+    }
+
+    /// Starts it again where it listened, and waits until it accepts requests. It is killed if it still runs.
+    ///
+    /// # Errors
+    /// It could not be started, or was not ready in time.
+    pub async fn restart(&mut self) -> anyhow::Result<()> {
+        self.process.restart().await?;
+        self.process.url().await.map(drop)
     }
 
     /// Kills it with SIGKILL.

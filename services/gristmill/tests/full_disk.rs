@@ -1,8 +1,8 @@
 //! A full disk: 503, nothing acknowledged that is not stored, and on again when there is room.
 
-use std::fs;
+use std::{fs, path::Path};
 
-use gristmill_testkit::{ServerBuilder, eventually};
+use gristmill_testkit::{Disk, ServerBuilder, eventually};
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 
@@ -11,15 +11,14 @@ const BALLAST_BYTES: usize = 8 << 20;
 
 #[tokio::test]
 async fn a_full_disk_refuses_with_503_keeps_what_was_accepted_and_goes_on_when_there_is_room() {
-    let data = tempfile::tempdir().expect("a folder");
-    let server = ServerBuilder::new(env!("CARGO_BIN_EXE_gristmill"), data.path())
-        .on_a_small_disk(DISK_MEGABYTES)
+    let disk = Disk::in_memory(DISK_MEGABYTES).expect("a disk");
+    let server = ServerBuilder::on(&disk, Path::new(env!("CARGO_BIN_EXE_gristmill")))
         .with("worker.concurrency", 0)
         .with("log.filter", "error")
         .start()
         .await
         .expect("a server");
-    let ballast = server.sees(&data.path().join("ballast"));
+    let ballast = disk.seen().join("ballast");
     fs::write(&ballast, vec![1; BALLAST_BYTES]).expect("there is room for the ballast");
     let http = Client::new();
     let body = json!({"type": "word_count", "payload": {"text": "x".repeat(50_000)}});

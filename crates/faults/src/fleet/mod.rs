@@ -1,7 +1,9 @@
 //! The fleet: real processes on real servers, hurt by signals, by RabbitMQ's own tools, and by proxies.
 
 pub(crate) mod arrows;
-mod load;
+pub(crate) mod away;
+pub(crate) mod killer;
+pub(crate) mod leaders;
 pub(crate) mod rabbit;
 pub(crate) mod store;
 pub(crate) mod workers;
@@ -18,19 +20,23 @@ use gristmill_common::Clock;
 use gristmill_storage::Store;
 use gristmill_testkit::{Fleet, FleetBuilder};
 
-use self::load::Load;
-use crate::{oracle, rig::everything, tally::Tally};
+use crate::{
+    load::Load,
+    oracle::{self, Accepted},
+    rig::everything,
+    tally::Tally,
+};
 
 /// How long everything may take once nothing goes wrong any more: longer than a ring is put off.
-const PATIENCE: Duration = Duration::from_secs(120);
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// A fleet of the programs beside this one.
 fn builder() -> anyhow::Result<FleetBuilder> {
     Ok(FleetBuilder::new(beside("gristmill")?).with("log.filter", "info,lapin=off"))
 }
 
-fn beside(program: &str) -> anyhow::Result<PathBuf> {
+pub(crate) fn beside(program: &str) -> anyhow::Result<PathBuf> {
     let own = env::current_exe().context("cannot tell where this program is")?;
     Ok(own.parent().context("this program lies nowhere")?.join(program))
 }
@@ -51,6 +57,13 @@ async fn store_of(fleet: &Fleet) -> anyhow::Result<Arc<dyn Store>> {
 /// Ends the load, waits until every job has ended, and lets the oracle speak.
 async fn judge(place: &str, load: Load, store: &dyn Store, tally: &Tally) -> anyhow::Result<()> {
     let (accepted, complaints) = load.end().await;
+    let took = all_ended(store).await;
+    println!("  {place}: the last job ended {took:.1?} after the load");
+    report(place, &accepted, complaints, store, tally).await
+}
+
+/// Waits until no job is left that has not ended, or nobody believes in that any more; says how long it took.
+async fn all_ended(store: &dyn Store) -> Duration {
     let asked = Instant::now();
     while asked.elapsed() < PATIENCE {
         let counts = store.counts(None).await;
@@ -59,12 +72,22 @@ async fn judge(place: &str, load: Load, store: &dyn Store, tally: &Tally) -> any
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
-    let took = asked.elapsed();
+    asked.elapsed()
+}
+
+/// Lets the oracle speak of what is in the store.
+pub(crate) async fn report(
+    place: &str,
+    accepted: &Accepted,
+    complaints: Vec<String>,
+    store: &dyn Store,
+    tally: &Tally,
+) -> anyhow::Result<()> {
     let stored = everything(store).await?;
-    let mut verdict = oracle::judge(&accepted, &stored, None);
+    let mut verdict = oracle::judge(accepted, &stored, None);
     verdict.complaints.extend(complaints);
     let rescues: u32 = stored.iter().map(|whole| whole.job.rescues).sum();
-    println!("  {} jobs accepted, {rescues} rescues; the last job ended {took:.1?} after the load", verdict.accepted);
+    println!("  {place}: {} jobs accepted, {rescues} rescues", verdict.accepted);
     tally.judged(place, &verdict);
     Ok(())
 }

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use gristmill_testkit::{Kind, PrivateRabbit, World};
 
-use super::{builder, judge, load::Load, store_of};
-use crate::tally::Tally;
+use super::{builder, judge, store_of};
+use crate::{load::Load, tally::Tally};
 
 const LONGEST_MS: u64 = 500;
 /// How long the load runs between two faults.
@@ -31,7 +31,7 @@ pub(crate) async fn hurt(tally: &Tally) -> anyhow::Result<()> {
     tokio::time::sleep(ALARM).await;
     let accepted = load.accepted() - before.0;
     rabbit.end_alarm().await?;
-    println!("  memory alarm for {:.1?}: {accepted} jobs accepted meanwhile", before.1.elapsed());
+    println!("  rabbit: memory alarm for {:.1?}: {accepted} jobs accepted meanwhile", before.1.elapsed());
     ensure!(accepted > 0, "nothing was accepted while RabbitMQ was short of memory");
 
     tokio::time::sleep(BETWEEN).await;
@@ -45,7 +45,11 @@ pub(crate) async fn hurt(tally: &Tally) -> anyhow::Result<()> {
     let before = (load.accepted(), Instant::now());
     tally.injected("RabbitMQ restarted");
     rabbit.restart().await?;
-    println!("  restarted in {:.1?}: {} jobs accepted meanwhile", before.1.elapsed(), load.accepted() - before.0);
+    println!(
+        "  rabbit: restarted in {:.1?}: {} jobs accepted meanwhile",
+        before.1.elapsed(),
+        load.accepted() - before.0
+    );
     ensure!(load.accepted() > before.0, "nothing was accepted while RabbitMQ was restarted");
     tokio::time::sleep(BETWEEN).await;
     judge("rabbit", load, &*store, tally).await

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use gristmill_testkit::{Kind, Manner, Proxy, World};
 
-use super::{builder, judge, load::Load, store_of};
-use crate::tally::Tally;
+use super::{builder, judge, store_of};
+use crate::{load::Load, tally::Tally};
 
 const LONGEST_MS: u64 = 500;
 /// How many jobs are accepted between two faults.
@@ -38,7 +38,10 @@ pub(crate) async fn hurt(tally: &Tally) -> anyhow::Result<()> {
         proxy.treat(Manner::Forward);
         let (meanwhile, over) = (load.accepted() - before, Instant::now());
         load.reaches(load.accepted() + 1).await?;
-        println!("  {what} for {time:?}: {meanwhile} jobs accepted meanwhile, the next {:.1?} later", over.elapsed());
+        println!(
+            "  store: {what} for {time:?}: {meanwhile} jobs accepted meanwhile, the next {:.1?} later",
+            over.elapsed()
+        );
     }
     load.reaches(load.accepted() + BETWEEN).await?;
     judge("store", load, &*store, tally).await

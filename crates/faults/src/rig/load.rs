@@ -5,24 +5,30 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gristmill_common::{JobId, State, Tenant, http::JobRequest, job::JobKey};
+use gristmill_common::{JobId, State, Tenant, http::JobRequest, job::JobKey, schedule::ScheduleRecord};
 use gristmill_engine::{Engine, EngineError, Origin};
 use serde_json::json;
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+};
 
 use super::{
-    plan::{Draft, Plan},
+    draft::Draft,
+    plan::{CronPlan, Plan},
     slot::Slot,
 };
 use crate::{
-    oracle::{Accepted, Promise},
+    oracle::{Accepted, Promise, Submission},
     witness::Part,
 };
 
 /// How long an answer is waited for.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
 /// How long the schedule may take to be put, and to be deleted.
-const DONE_WITHIN: Duration = Duration::from_secs(60);
+const DONE_WITHIN: Duration = Duration::from_secs(150);
+/// It has caught up when it is no further behind than this.
+const IN_TIME: Duration = Duration::from_secs(2);
 /// What it is called: the oracle knows its jobs by that.
 const SCHEDULE: &str = "tick";
 /// How soon it is asked again.
@@ -31,6 +37,8 @@ const ASK_AGAIN: Duration = Duration::from_millis(15);
 /// A load under way.
 pub(crate) struct Load {
     clients: JoinSet<()>,
+    /// Puts the schedule.
+    scheduling: Option<JoinHandle<()>>,
     shared: Arc<Shared>,
 }
 
@@ -50,10 +58,10 @@ impl Load {
         let shared = Arc::new(Shared { seed: plan.seed, slots, accepted, complaints, over: watch::Sender::new(false) });
         let began = Instant::now();
         let mut clients = JoinSet::new();
-        if let Some(missed) = plan.missed {
+        let scheduling = plan.cron.map(|cron| {
             let shared = shared.clone();
-            clients.spawn(async move { shared.schedule(missed).await });
-        }
+            tokio::spawn(async move { shared.schedule(cron).await })
+        });
         for (number, draft) in plan.drafts.iter().cloned().enumerate() {
             let shared = shared.clone();
             clients.spawn(async move {
@@ -61,7 +69,15 @@ impl Load {
                 shared.see_through(number, &draft).await;
             });
         }
-        Self { clients, shared }
+        Self { clients, scheduling, shared }
+    }
+
+    /// Takes the schedule away, if there is one.
+    pub(crate) async fn unschedule(&mut self) {
+        if let Some(scheduling) = self.scheduling.take() {
+            let _ = scheduling.await;
+            self.shared.unschedule().await;
+        }
     }
 
     /// What was accepted, and what went wrong with that, when every client has had its answer.
@@ -71,7 +87,7 @@ impl Load {
             self.shared.over.send_replace(true);
             while self.clients.join_next().await.is_some() {}
         }
-        self.shared.unschedule().await;
+        self.unschedule().await;
         let take = |complaints: &Mutex<Vec<String>>| {
             std::mem::take(&mut *complaints.lock().unwrap_or_else(PoisonError::into_inner))
         };
@@ -82,10 +98,18 @@ impl Load {
 impl Shared {
     /// A job, from its first submission to its cancellation.
     async fn see_through(&self, number: usize, draft: &Draft) {
-        let Some(key) = self.submit(number, draft).await else { return };
+        let own = JobKey { tenant: Tenant::default(), id: origin_id(&self.origin(number)) };
+        let Some(key) = self.submit(number, draft, &own).await else { return };
+        let is_own = key == own;
         let before = self.accepted().surely.insert(key.clone(), draft.promise);
-        if before.is_some() {
-            self.complain(format!("{} was given to two submissions", key.id));
+        // Only those that share a key may have one answer.
+        let is_anothers = before.is_some_and(|before| before.group.is_none() || before.group != draft.promise.group);
+        if is_anothers || (!is_own && !draft.may_be_another) {
+            self.complain(format!("{} was the answer to another submission", key.id));
+        }
+        if !is_own {
+            // It may have been there for a moment, or somebody has marked its place as abandoned.
+            self.accepted().perhaps.insert(own, may_be_cancelled(draft.promise));
         }
         if let Some(pause) = draft.cancelled_after {
             tokio::time::sleep(pause).await;
@@ -93,10 +117,16 @@ impl Shared {
         }
     }
 
+    fn origin(&self, number: usize) -> Origin {
+        Origin { idempotency_key: Some(format!("{}-{number}", self.seed)), ..Origin::default() }
+    }
+
     /// Submits a job until it is accepted.
-    async fn submit(&self, number: usize, draft: &Draft) -> Option<JobKey> {
-        let origin = Origin { idempotency_key: Some(format!("{}-{number}", self.seed)), ..Origin::default() };
+    async fn submit(&self, number: usize, draft: &Draft, own: &JobKey) -> Option<JobKey> {
+        let origin = self.origin(number);
         let mut body = draft.request.clone();
+        body["payload"]["mark"] = json!(number);
+        let (sent, mut is_over) = (Instant::now(), true);
         loop {
             let asked = self.ask(number, |engine| {
                 if let (Some(time), None) = (draft.deadline, body.get("deadline")) {
@@ -108,30 +138,40 @@ impl Shared {
                 async move {
                     match request {
                         Ok(request) => engine.engine.submit(origin, request).await.map(|job| job.key),
-                        Err(_) => Err(EngineError::UnknownJobType("it is no request".into())),
+                        Err(error) => Err(EngineError::UnknownJobType(format!("it is no request: {error}"))),
                     }
                 }
             });
             match asked.await {
-                Some(Ok(key)) => return Some(key),
+                Some(Ok(key)) => {
+                    self.accepted().submissions.extend(draft.promise.group.map(|group| Submission {
+                        job: key.clone(),
+                        is_own: key == *own,
+                        group,
+                        mark: number as u64,
+                        sent,
+                        answered: Instant::now(),
+                        is_over,
+                    }));
+                    return Some(key);
+                }
                 // The deadline passed before anybody was told that it was accepted. Perhaps it was.
                 Some(Err(EngineError::Invalid(_))) if draft.deadline.is_some() => {
-                    let key = JobKey { id: origin_id(&origin), tenant: origin.tenant };
-                    self.accepted().perhaps.insert(key, draft.promise);
+                    self.accepted().perhaps.insert(own.clone(), draft.promise);
                     return None;
                 }
                 // Another holds its key. Whoever came after may have marked its place as abandoned.
-                Some(Err(EngineError::UniqueConflict(_))) => {
-                    let key = JobKey { id: origin_id(&origin), tenant: origin.tenant };
-                    let promise = Promise { ends: &[State::Succeeded, State::Cancelled], ..draft.promise };
-                    self.accepted().perhaps.insert(key, promise);
+                Some(Err(EngineError::UniqueConflict(_) | EngineError::Overtaken { .. })) => {
+                    self.accepted().perhaps.insert(own.clone(), may_be_cancelled(draft.promise));
                     return None;
                 }
                 Some(Err(error)) if !may_pass(&error) => {
                     self.complain(format!("submission {number} was refused: {error}: {body}"));
                     return None;
                 }
-                Some(Err(_)) | None => {}
+                Some(Err(_)) => {}
+                // Its node is gone, or so slow that this may come to something yet.
+                None => is_over = false,
             }
             if !self.goes_on().await {
                 self.complain(format!("submission {number} was never accepted"));
@@ -141,8 +181,10 @@ impl Shared {
     }
 
     /// Puts a schedule that fires each second, until that is answered.
-    async fn schedule(&self, missed: &str) {
-        let body = json!({"cron": "* * * * * *", "missed": missed, "job": {"type": "act", "payload": Part::default()}});
+    async fn schedule(&self, cron: CronPlan) {
+        let CronPlan { missed, overlap, ms, .. } = cron;
+        let job = json!({"type": "act", "payload": Part { ms, ..Part::default() }});
+        let body = json!({"cron": "* * * * * *", "missed": missed, "overlap": overlap, "job": job});
         self.until_done("the schedule was never taken", |engine| {
             let body = body.clone();
             async move {
@@ -154,16 +196,27 @@ impl Shared {
         .await;
     }
 
-    /// Deletes the schedule, if there is one, until that is answered.
+    /// Deletes the schedule once it has caught up with the clock, and remembers how far it was.
     async fn unschedule(&self) {
-        self.until_done("the schedule was never deleted", |engine| async move {
-            let name = SCHEDULE.parse().ok()?;
-            match engine.delete_schedule(&Tenant::default(), &name).await {
-                Ok(()) | Err(EngineError::NoSuchSchedule) => Some(()),
-                Err(_) => None,
+        let seen: Arc<Mutex<Option<ScheduleRecord>>> = Arc::default();
+        self.until_done("the schedule was never deleted", |engine| {
+            let seen = seen.clone();
+            async move {
+                let (tenant, name) = (Tenant::default(), SCHEDULE.parse().ok()?);
+                match engine.schedule(&tenant, &name).await {
+                    Ok(status) if status.record.fired_through + IN_TIME < engine.clock().now() => return None,
+                    Ok(status) => *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(status.record),
+                    Err(EngineError::NoSuchSchedule) => return Some(()),
+                    Err(_) => return None,
+                }
+                match engine.delete_schedule(&tenant, &name).await {
+                    Ok(()) | Err(EngineError::NoSuchSchedule) => Some(()),
+                    Err(_) => None,
+                }
             }
         })
         .await;
+        self.accepted().schedule = seen.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     async fn until_done<F: Future<Output = Option<()>> + Send + 'static>(
@@ -240,6 +293,11 @@ impl Asked {
 fn origin_id(origin: &Origin) -> JobId {
     let key = origin.idempotency_key.as_deref().unwrap_or_default();
     JobId::from_idempotency_key(origin.tenant.as_str(), key, None)
+}
+
+/// What is promised of a job that others may have seen as abandoned.
+fn may_be_cancelled(promise: Promise) -> Promise {
+    Promise { ends: &[State::Succeeded, State::Cancelled], ..promise }
 }
 
 /// Whether the same question may have another answer later.

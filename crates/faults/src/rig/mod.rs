@@ -2,6 +2,7 @@
 //! a seed decides. Many schedules run side by side: mostly they wait.
 
 mod broker;
+mod draft;
 mod load;
 mod mood;
 mod node;
@@ -20,8 +21,9 @@ use std::{
 
 use futures::{StreamExt as _, stream};
 use gristmill_broker::Broker;
-use gristmill_common::{BandKey, QueueName, job::Priority};
-use gristmill_storage::{Store, StoreError, Whole};
+use gristmill_common::{BandKey, QueueRecord, Tenant, Timestamp, http::ReplayRequest, job::Priority};
+use gristmill_engine::EngineError;
+use gristmill_storage::{Kind, Store, StoreError, Whole};
 
 use self::{
     load::Load,
@@ -34,10 +36,12 @@ use crate::{oracle, tally::Tally, witness::Witness};
 /// How many schedules run at once.
 const SIDE_BY_SIDE: usize = 12;
 /// How long everything may take once nothing goes wrong any more.
-const PATIENCE: Duration = Duration::from_secs(90);
-/// What passes at once when everybody has waited long enough, in milliseconds: longer than a ring may be put off.
+const PATIENCE: Duration = Duration::from_secs(180);
+/// What passes at once when everybody has waited long enough, in milliseconds: longer than a ring is put off. It
+/// doubles each time, as rings are put off for twice as long each time, up to more than the hour where that ends.
 const A_WHILE_MS: i64 = 130_000;
-/// How long that is waited for.
+const MOST_DOUBLINGS: u32 = 5;
+/// How long that is waited for. It grows by half each time: on a slow machine leases must hold in between.
 const LONG_ENOUGH: Duration = Duration::from_secs(3);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const PAGE: usize = 500;
@@ -64,7 +68,8 @@ pub(crate) async fn run(stores: &Stores, seeds: &[u64], tally: &Tally) -> Vec<u6
         }
         (!is_clean).then_some(seed)
     });
-    outcomes.buffer_unordered(SIDE_BY_SIDE).filter_map(async |failed| failed).collect().await
+    let failed: Vec<Option<u64>> = outcomes.buffer_unordered(SIDE_BY_SIDE).collect().await;
+    failed.into_iter().flatten().collect()
 }
 
 async fn one(stores: &Stores, seed: u64, tally: &Tally) -> bool {
@@ -104,6 +109,7 @@ impl Schedule {
         };
         let store = place.open().await?;
         let broker = gristmill_broker::open("embedded:").await?.broker;
+        declare_queues(&*store).await?;
         let witness = Witness::default();
         let mut slots = Vec::new();
         for (number, node) in plan.nodes.iter().enumerate() {
@@ -116,12 +122,17 @@ impl Schedule {
 
     async fn run(self) -> anyhow::Result<oracle::Verdict> {
         let began = Instant::now();
-        let load = Load::start(&self.plan, self.slots.clone());
+        let mut load = Load::start(&self.plan, self.slots.clone());
         for &(at, action) in &self.plan.actions {
             tokio::time::sleep_until((began + at).into()).await;
             self.act(action).await?;
         }
         self.heal().await?;
+        if self.plan.cron.is_none_or(|cron| !cron.stays) {
+            load.unschedule().await;
+        }
+        self.witness.calm_until(Some(Instant::now()).filter(|_| !self.plan.sets_clocks()));
+        self.let_pass(A_WHILE_MS);
         let accepted = load.accepted_within(PATIENCE).await;
         self.all_end().await?;
         for slot in self.slots.iter() {
@@ -129,7 +140,7 @@ impl Schedule {
         }
         let (accepted, complaints) = accepted;
         let stored = everything(&*self.store).await?;
-        let mut verdict = oracle::judge(&accepted, &stored, Some(&self.witness.runs()));
+        let mut verdict = oracle::judge(&accepted, &stored, Some(&self.witness.seen_so_far()));
         verdict.complaints.extend(complaints);
         // The folder goes with it, and not before.
         drop(self.place);
@@ -157,10 +168,16 @@ impl Schedule {
             }
             Action::Purge => {
                 self.tally.injected("purge");
-                for priority in Priority::ALL {
-                    let band = BandKey { queue: QueueName::default(), priority };
-                    self.broker.purge(&band).await?;
+                for queue in ["default", draft::LIMITED, draft::DEAD] {
+                    for priority in Priority::ALL {
+                        // A queue that no node has declared yet holds nothing.
+                        let _ = self.broker.purge(&BandKey { queue: queue.parse()?, priority }).await;
+                    }
                 }
+            }
+            Action::Replay(node) => {
+                let slots = self.slots.clone();
+                tokio::spawn(async move { replay(&slots[node]).await });
             }
             Action::Rest => {}
         }
@@ -173,34 +190,64 @@ impl Schedule {
             slot.mood().heal();
             slot.fill().await?;
         }
-        self.let_time_pass();
         Ok(())
     }
 
     /// Sets all clocks to one time, after everything that anybody has put off.
-    fn let_time_pass(&self) {
+    fn let_pass(&self, millis: i64) {
         let latest = self.slots.iter().map(Slot::ahead).max().unwrap_or_default();
         for slot in self.slots.iter() {
-            slot.step(latest + A_WHILE_MS - slot.ahead());
+            slot.step(latest + millis - slot.ahead());
         }
+    }
+
+    /// Whether all jobs have ended, by counts that may be a little old.
+    async fn seem_ended(&self) -> Result<bool, StoreError> {
+        let counts = self.store.counts(None).await?;
+        Ok(counts.iter().all(|queue| queue.count == 0 || queue.state.is_terminal()))
     }
 
     /// Waits until every job has ended. What has not in time is for the oracle to find.
     async fn all_end(&self) -> Result<(), StoreError> {
         let (healed, mut passed) = (Instant::now(), Instant::now());
+        let (mut times, mut enough) = (0, LONG_ENOUGH);
         while healed.elapsed() < PATIENCE {
-            let counts = self.store.counts(None).await?;
-            if counts.iter().all(|queue| queue.count == 0 || queue.state.is_terminal()) {
+            // First those that are to run again: what ends after that has ended for good.
+            if self.seem_ended().await?
+                && replay(&self.slots[0]).await == Some(0)
+                && everything(&*self.store).await?.iter().all(|whole| whole.job.state.is_terminal())
+            {
                 return Ok(());
             }
-            if passed.elapsed() > LONG_ENOUGH {
-                self.let_time_pass();
-                passed = Instant::now();
+            if passed.elapsed() > enough {
+                times += 1;
+                self.let_pass(A_WHILE_MS << times.min(MOST_DOUBLINGS));
+                (passed, enough) = (Instant::now(), enough.mul_f64(1.5));
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
         Ok(())
     }
+}
+
+/// Declares the queues that are not there anyway, before anybody looks.
+async fn declare_queues(store: &dyn Store) -> anyhow::Result<()> {
+    for (name, rate_limit) in [(draft::LIMITED, Some(draft::RATE)), (draft::DEAD, None)] {
+        let created_at = Timestamp::from_millis(0);
+        let record = QueueRecord { name: name.parse()?, paused: false, rate_limit, created_at };
+        store.add_record(Kind::Queue, name, serde_json::to_value(record)?).await?;
+    }
+    Ok(())
+}
+
+/// Runs the dead letters again that are meant to be; says how many, if it is known.
+async fn replay(slot: &Slot) -> Option<u64> {
+    let (engine, runtime) = slot.engine()?;
+    let asked = runtime.spawn(async move {
+        let queue = Some(draft::DEAD.parse().map_err(|_| EngineError::NoSuchQueue)?);
+        engine.replay(&Tenant::default(), ReplayRequest { queue, ..ReplayRequest::default() }).await
+    });
+    Some(asked.await.ok()?.ok()?.replayed)
 }
 
 /// Every job there is.

@@ -121,13 +121,19 @@ async fn live(parts: Parts, tell: oneshot::Sender<Started>, killed: Cancellation
 }
 
 async fn start(parts: Parts) -> anyhow::Result<(Engine, Worker, Scheduler)> {
-    let store = Arc::new(FaultyStore { store: parts.place.open().await?, mood: parts.mood.clone() });
+    let store = FaultyStore {
+        store: parts.place.open().await?,
+        mood: parts.mood.clone(),
+        clock: parts.clock.clone(),
+        witness: parts.witness.clone(),
+    };
     let broker = Arc::new(FaultyBroker { broker: parts.broker, mood: parts.mood });
     let id = Arc::new(OnceLock::new());
     let registry = Registry::default().with(Act { witness: parts.witness, worker: id.clone() })?;
     let limits = Limits { max_rescues: MAX_RESCUES, ..Limits::default() };
     let config = EngineConfig { limits, ..EngineConfig::default() };
-    let engine = Engine::start(store, broker, registry, parts.clock, config, CancellationToken::new()).await?;
+    let engine =
+        Engine::start(Arc::new(store), broker, registry, parts.clock, config, CancellationToken::new()).await?;
     let worker = Worker::new(
         engine.clone(),
         WorkerConfig { concurrency: 8, lease: LEASE, heartbeat: HEARTBEAT, drain: DRAIN, ..WorkerConfig::default() },

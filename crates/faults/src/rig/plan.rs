@@ -3,26 +3,16 @@
 
 use std::time::Duration;
 
-use gristmill_common::{State, job::Priority};
 use gristmill_engine::Lead;
-use serde_json::{Value, json};
 
-use crate::{
-    oracle::{Group, Promise},
-    witness::Part,
-};
+use super::draft::Draft;
 
 /// How long faults are injected, in milliseconds.
-const SPAN_MS: u64 = 1_000;
+pub(super) const SPAN_MS: u64 = 1_000;
 /// How many jobs a schedule has.
 const JOBS: std::ops::RangeInclusive<usize> = 30..=60;
 /// How far clocks are set.
 const STEP_MS: i64 = 60_000;
-
-/// Jobs of which two may run at once.
-const PAIR: Group = Group { name: "the pair's key", most: 2 };
-/// Jobs of which one may be there at a time.
-const LONE: [Group; 2] = [Group { name: "one", most: 1 }, Group { name: "other", most: 1 }];
 
 /// One schedule of faults, and the load under it.
 pub(crate) struct Plan {
@@ -32,8 +22,19 @@ pub(crate) struct Plan {
     pub(crate) actions: Vec<(Duration, Action)>,
     /// What is submitted when, the earliest first.
     pub(crate) drafts: Vec<Draft>,
-    /// What becomes of the instants that the one cron schedule has missed, if there is one.
-    pub(crate) missed: Option<&'static str>,
+    /// The one cron schedule, if there is one.
+    pub(crate) cron: Option<CronPlan>,
+}
+
+/// A schedule that fires each second.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CronPlan {
+    pub(crate) missed: &'static str,
+    pub(crate) overlap: &'static str,
+    /// For how long its jobs run.
+    pub(crate) ms: u64,
+    /// Whether it is still there when all clocks are moved in the end.
+    pub(crate) stays: bool,
 }
 
 /// How a node's store and broker behave.
@@ -74,20 +75,10 @@ pub(crate) enum Action {
     Step(usize, i64),
     /// Everything that waits in the broker is thrown away.
     Purge,
+    /// Dead letters are run again, by a node.
+    Replay(usize),
     /// Nothing more is done before this.
     Rest,
-}
-
-/// A job to be.
-#[derive(Debug, Clone)]
-pub(crate) struct Draft {
-    pub(crate) at: Duration,
-    pub(crate) request: Value,
-    pub(crate) promise: Promise,
-    /// When after its acceptance it is cancelled.
-    pub(crate) cancelled_after: Option<Duration>,
-    /// A deadline so long after its submission, by the clock of whoever submits it.
-    pub(crate) deadline: Option<Duration>,
 }
 
 impl Plan {
@@ -99,11 +90,29 @@ impl Plan {
         for _ in 0..lot.usize(1..=4) {
             draw_fault(&mut lot, nodes.len(), &mut actions);
         }
+        for _ in 0..lot.usize(0..=2) {
+            actions.push((ms(&mut lot, 300, SPAN_MS), Action::Replay(lot.usize(0..nodes.len()))));
+        }
         actions.sort_by_key(|(at, _)| *at);
         let mut drafts: Vec<Draft> = (0..lot.usize(JOBS)).map(|_| Draft::draw(&mut lot)).collect();
+        drafts.extend(Draft::draw_crowd(&mut lot));
         drafts.sort_by_key(|draft| draft.at);
-        let missed = lot.bool().then(|| ["skip", "fire_once", "fire_all"][lot.usize(0..3)]);
-        Self { seed, nodes, actions, drafts, missed }
+        let cron = lot.bool().then(|| CronPlan::draw(&mut lot));
+        Self { seed, nodes, actions, drafts, cron }
+    }
+
+    /// Whether a clock is set.
+    pub(crate) fn sets_clocks(&self) -> bool {
+        self.actions.iter().any(|(_, action)| matches!(action, Action::Step(..)))
+    }
+}
+
+impl CronPlan {
+    fn draw(lot: &mut fastrand::Rng) -> Self {
+        let missed = ["skip", "fire_once", "fire_all"][lot.usize(0..3)];
+        let overlap = ["allow", "skip", "replace"][lot.usize(0..3)];
+        let ms = if overlap == "allow" { 0 } else { lot.u64(0..1_500) };
+        Self { missed, overlap, ms, stays: lot.bool() }
     }
 }
 
@@ -155,69 +164,7 @@ fn draw_fault(lot: &mut fastrand::Rng, nodes: usize, actions: &mut Vec<(Duration
     }
 }
 
-impl Draft {
-    fn draw(lot: &mut fastrand::Rng) -> Self {
-        const ENDS: Promise = Promise::SUCCEEDS;
-        const FAILS: Promise = Promise::of(&[State::Failed], &["on_purpose"]);
-        const CANCELLED: Promise = Promise::of(&[State::Succeeded, State::Cancelled], &[]);
-        const LATE: Promise = Promise::of(&[State::Succeeded, State::Failed], &["deadline_exceeded"]);
-        let at = ms(lot, 0, SPAN_MS);
-        let quick = lot.u64(0..30);
-        let backoff = json!({"kind": "fixed", "delay_ms": 30});
-        let (mut cancelled_after, mut deadline) = (None, None);
-        let (part, more, promise) = match lot.u8(0..18) {
-            0..3 => (Part { ms: quick, ..Part::default() }, json!({}), ENDS),
-            // As long as some leases: it lives on heartbeats.
-            3..5 => (Part { ms: lot.u64(300..1_800), ..Part::default() }, json!({}), ENDS),
-            5..7 => {
-                let part = Part { ms: quick, fails_before: lot.u32(2..=4), for_good: false };
-                (part, json!({"max_attempts": 4, "backoff": backoff}), ENDS)
-            }
-            7 => {
-                let part = Part { ms: quick, fails_before: 9, for_good: false };
-                (part, json!({"max_attempts": 3, "backoff": backoff}), FAILS)
-            }
-            8 => (Part { ms: quick, fails_before: 9, for_good: true }, json!({}), FAILS),
-            9 => {
-                cancelled_after = Some(ms(lot, 0, 400));
-                (Part { ms: lot.u64(0..1_000), ..Part::default() }, json!({}), CANCELLED)
-            }
-            10 => {
-                deadline = Some(ms(lot, 50, 800));
-                (Part { ms: quick, ..Part::default() }, json!({}), LATE)
-            }
-            11 => (Part { ms: quick, ..Part::default() }, json!({"delay_ms": lot.u64(10..600)}), ENDS),
-            12..14 => {
-                let gate = json!({"concurrency": {"key": "pair", "limit": PAIR.most}});
-                (Part { ms: 20 + quick, ..Part::default() }, gate, Promise { group: Some(PAIR), ..ENDS })
-            }
-            14..17 => {
-                let group = LONE[lot.usize(0..LONE.len())];
-                let gate = json!({"unique": {"key": group.name, "while": "active"}});
-                (Part { ms: 20 + quick, ..Part::default() }, gate, Promise { group: Some(group), ..ENDS })
-            }
-            _ => {
-                let gate = json!({"rate_limit": {"key": "slow", "limit": 3, "per_ms": 100}});
-                (Part { ms: quick, ..Part::default() }, gate, ENDS)
-            }
-        };
-        let mut request = json!({
-            "type": "act",
-            "payload": part,
-            "priority": Priority::ALL[lot.usize(0..3)],
-        });
-        merge(&mut request, more);
-        Self { at, request, promise, cancelled_after, deadline }
-    }
-}
-
-fn merge(request: &mut Value, more: Value) {
-    if let (Value::Object(request), Value::Object(more)) = (request, more) {
-        request.extend(more);
-    }
-}
-
-fn ms(lot: &mut fastrand::Rng, least: u64, most: u64) -> Duration {
+pub(super) fn ms(lot: &mut fastrand::Rng, least: u64, most: u64) -> Duration {
     Duration::from_millis(lot.u64(least..=most))
 }
 
@@ -230,7 +177,10 @@ mod tests {
         for seed in 0..50 {
             let (one, other) = (Plan::of(seed), Plan::of(seed));
             assert_eq!(one.actions, other.actions);
-            assert_eq!(format!("{:?} {:?}", one.drafts, one.nodes), format!("{:?} {:?}", other.drafts, other.nodes));
+            assert_eq!(
+                format!("{:?} {:?} {:?}", one.drafts, one.nodes, one.cron),
+                format!("{:?} {:?} {:?}", other.drafts, other.nodes, other.cron)
+            );
             assert!(one.actions.is_sorted_by_key(|(at, _)| *at));
         }
         assert_ne!(Plan::of(1).actions, Plan::of(2).actions);

@@ -1,12 +1,12 @@
 //! A store whose calls are refused, come late, or are carried out without an answer, as a mood says. Everything else is
 //! the store behind it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use gristmill_common::{
-    BlobId, BlobRef, Body, Job, LeaderRecord, LeaseId, Part, QueueName, State, Tenant, Timestamp,
+    BlobId, BlobRef, Body, Clock, Job, LeaderRecord, LeaseId, Part, QueueName, State, Tenant, Timestamp,
     http::LogLine,
     job::{Change, JobKey, Lane, NewJob},
 };
@@ -18,11 +18,16 @@ use gristmill_storage::{
 use serde_json::Value;
 
 use super::mood::Mood;
+use crate::witness::Witness;
 
 /// A store in a mood.
 pub(crate) struct FaultyStore {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) mood: Arc<Mood>,
+    /// The clock of the node whose store it is.
+    pub(crate) clock: Clock,
+    /// Sees the claims.
+    pub(crate) witness: Witness,
 }
 
 /// Why a call failed.
@@ -52,7 +57,16 @@ impl JobStore for FaultyStore {
     }
 
     async fn claim(&self, claim: Claim) -> Answer<Vec<Claimed>> {
-        self.ask(self.store.claim(claim)).await
+        let lease = claim.lease;
+        let before = self.clock.now().since(claim.now);
+        let began = Instant::now().checked_sub(before).unwrap_or_else(Instant::now);
+        let seen = async {
+            self.witness.asks_for(claim.keys.iter().map(|key| key.id), lease, began);
+            let claimed = self.store.claim(claim).await?;
+            claimed.iter().for_each(|claimed| self.witness.got(claimed.job.key.id, lease));
+            Ok(claimed)
+        };
+        self.ask(seen).await
     }
 
     async fn held(&self, lease: LeaseId, keys: &[JobKey]) -> Answer<Vec<Claimed>> {

@@ -1,6 +1,7 @@
-//! A load on a fleet: clients that send each job again, with the same key, until it is answered with 202.
+//! A load through HTTP: clients that send each job again, with the same key, until it is answered with 202.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -16,8 +17,10 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{LOOK_EVERY, PATIENCE};
-use crate::oracle::{Accepted, Promise};
+use crate::{
+    fleet::{LOOK_EVERY, PATIENCE},
+    oracle::{Accepted, Promise},
+};
 
 const CLIENTS: usize = 8;
 /// How long each client waits between two jobs.
@@ -42,6 +45,8 @@ struct Shared {
     number: AtomicUsize,
     accepted: Mutex<Accepted>,
     complaints: Mutex<Vec<String>>,
+    /// Every other answer, and how often it came.
+    refusals: Mutex<BTreeMap<String, u64>>,
 }
 
 impl Load {
@@ -79,6 +84,13 @@ impl Load {
         Ok(())
     }
 
+    /// What was answered but 202 since the last time that this was asked: `120 times 503 out_of_space`.
+    pub(crate) fn refusals(&self) -> String {
+        let refusals = std::mem::take(&mut *self.shared.refusals.lock().unwrap_or_else(PoisonError::into_inner));
+        let told: Vec<String> = refusals.iter().map(|(answer, times)| format!("{times} times {answer}")).collect();
+        if told.is_empty() { "no submission refused".to_owned() } else { told.join(", ") }
+    }
+
     /// Ends it, when everything that was sent has been accepted: what was, and what went wrong with that.
     pub(crate) async fn end(mut self) -> (Accepted, Vec<String>) {
         self.over.cancel();
@@ -102,8 +114,14 @@ impl Shared {
                 Ok(answer) if (400..500).contains(&answer.status) && answer.status != 429 => {
                     return self.complain(format!("number {number} was refused: {}", answer.text));
                 }
-                Ok(answer) => last = answer.text,
-                Err(error) => last = error.to_string(),
+                Ok(answer) => {
+                    self.refuse(format!("{} {}", answer.status, answer.json["code"].as_str().unwrap_or_default()));
+                    last = answer.text;
+                }
+                Err(error) => {
+                    self.refuse("no answer".to_owned());
+                    last = error.to_string();
+                }
             }
             tokio::time::sleep(AGAIN).await;
         }
@@ -111,10 +129,8 @@ impl Shared {
     }
 
     fn accept(&self, answer: &Answer, promise: Promise) {
-        let Some(id) = answer.json["id"].as_str().and_then(|id| id.parse::<JobId>().ok()) else {
-            return self.complain(format!("no id: {}", answer.text));
-        };
-        let key = JobKey { tenant: Tenant::default(), id };
+        let Some(key) = key_in(answer) else { return self.complain(format!("no id: {}", answer.text)) };
+        let id = key.id;
         let before = self.accepted.lock().unwrap_or_else(PoisonError::into_inner).surely.insert(key, promise);
         self.number.fetch_add(1, Ordering::Relaxed);
         if before.is_some() {
@@ -122,9 +138,19 @@ impl Shared {
         }
     }
 
+    fn refuse(&self, answer: String) {
+        *self.refusals.lock().unwrap_or_else(PoisonError::into_inner).entry(answer).or_default() += 1;
+    }
+
     fn complain(&self, complaint: String) {
         self.complaints.lock().unwrap_or_else(PoisonError::into_inner).push(complaint);
     }
+}
+
+/// The job that an answer tells of.
+pub(crate) fn key_in(answer: &Answer) -> Option<JobKey> {
+    let id = answer.json["id"].as_str()?.parse::<JobId>().ok()?;
+    Some(JobKey { tenant: Tenant::default(), id })
 }
 
 fn job_of(number: u64, longest_ms: u64) -> (Value, Promise) {

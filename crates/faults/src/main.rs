@@ -59,7 +59,7 @@ enum Part {
     Arrows,
     /// The embedded program killed, its disk full and read-only
     Embedded,
-    /// RabbitMQ away at half of the measured capacity
+    /// RabbitMQ away at half of the measured capacity; not in the short form, for it measures
     Away,
 }
 
@@ -98,7 +98,10 @@ fn main() -> anyhow::Result<ExitCode> {
 
 async fn cause(arguments: &Arguments) -> anyhow::Result<Tally> {
     let (tally, began) = (Tally::default(), Instant::now());
-    let chosen = |part| arguments.only.is_empty() || arguments.only.contains(&part);
+    let chosen = |part| match arguments.only.as_slice() {
+        [] => arguments.long || part != Part::Away,
+        only => only.contains(&part),
+    };
     if chosen(Part::Rig) || arguments.seed.is_some() {
         for (stores, schedules) in rounds(arguments) {
             seeded(&stores, schedules, arguments.seed, &tally).await;

@@ -63,9 +63,6 @@ pub struct Failure {
 
 /// The first wait of a job whose dispatch nobody answers. It doubles with each ring, up to an hour.
 const RING_AGAIN: Duration = Duration::from_secs(60);
-/// The same for a job that was rescued: a worker that is frozen, and not dead, is sent dispatches until the broker
-/// misses its heartbeats.
-const RING_RESCUED_AGAIN: Duration = Duration::from_secs(5);
 const RING_AGAIN_CAP: Duration = Duration::from_secs(60 * 60);
 /// The first wait of a job that no worker can take just now. It doubles, up to the same hour.
 const POSTPONE: Duration = Duration::from_secs(1);
@@ -111,8 +108,7 @@ impl Job {
 
     /// The broker was rung for it: when nobody answers, ring again later, and ever more rarely.
     pub fn ring(&self, now: Timestamp) -> Decision {
-        let first = if self.rescues > 0 { RING_RESCUED_AGAIN } else { RING_AGAIN };
-        self.wait_in_queue(Event::Ring, now + doubled(first, self.rings))
+        self.wait_in_queue(Event::Ring, now + doubled(RING_AGAIN, self.rings))
     }
 
     /// This worker cannot take it, and another can: it is rung again within seconds.
